@@ -1,0 +1,90 @@
+"""What can be played: an engine with named parameters that turns events into audio, block by block."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundloom.config import did_you_mean
+from soundloom.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Param:
+    """One knob: the single source for the command line, sliders, MIDI, prompts and exports.
+
+    `curve` says how a position 0..1 maps to low..high: "linear", or "log" for what is heard in ratios.
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    default: float
+    curve: Literal["linear", "log"] = "linear"
+    help: str = ""
+
+    def at(self, position: float) -> float:
+        """The value at a knob position from 0 to 1."""
+        position = min(max(position, 0.0), 1.0)
+        if self.curve == "log":
+            return self.low * (self.high / self.low) ** position
+        return self.low + (self.high - self.low) * position
+
+    def position(self, value: float) -> float:
+        """The knob position from 0 to 1 of a value."""
+        if self.curve == "log":
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def checked(self, value: float) -> float:
+        if not self.low <= value <= self.high:
+            raise ConfigError(f"{self.name} is {value:g} {self.unit}: it goes from {self.low:g} to {self.high:g}")
+        return float(value)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happens at a frame of the block being processed.
+
+    `kind` "on" and "off" carry `note`, a number that pairs them (two notes of one pitch may sound at once);
+    `pitch` is a MIDI number and may be fractional; `velocity` is 0 to 1. "set" gives `param` a `value`.
+    """
+
+    frame: int
+    kind: Literal["on", "off", "set"]
+    note: int = 0
+    pitch: float = 60.0
+    velocity: float = 0.8
+    param: str = ""
+    value: float = 0.0
+
+
+class AbstractInstrument(ABC):
+    """The contract, which every instrument passes as a shared test:
+
+    any split into blocks gives the same audio; silence some time after release; output bounded and finite at every
+    corner of the parameters; the same seed gives the same sound. State is a value: passed in, maybe written in
+    place, returned; the old one is dead.
+    """
+
+    params: tuple[Param, ...]
+
+    @abstractmethod
+    def init_state(self, sample_rate: int, *, seed: int = 0) -> Any: ...
+
+    @abstractmethod
+    def process(self, state: Any, events: Sequence[Event], n: int) -> tuple[NDArray[np.float32], Any]:
+        """The next n samples, [C, n] float32, with `events` (sorted by frame, 0 <= frame < n) taking effect in them."""
+
+    def values(self, settings: dict[str, float]) -> dict[str, float]:
+        """All parameters, the defaults overridden by `settings`; unknown names and values out of range are refused."""
+        known = {param.name: param for param in self.params}
+        for name in settings:
+            if name not in known:
+                raise ConfigError(f"{type(self).__name__} has no parameter '{name}': {did_you_mean(name, known)}")
+        return {name: param.checked(settings.get(name, param.default)) for name, param in known.items()}

@@ -1,0 +1,136 @@
+"""What every model family is: a config, players to optimise, a training step; and what a family may offer beyond."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from soundloom.bank import Batch, BatchSpec, SoundBank
+from soundloom.condition import Condition
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a codec encodes to and what flow and RNN model: a latent and the pitch, per frame.
+
+    Shapes: `z` [B, D, N]; `f0_hz` [B, K, N] (0 where there is no pitch); `voiced` [B, K, N], 0 to 1.
+    K voices: 1 by default, more for chords.
+    """
+
+    z: Tensor
+    f0_hz: Tensor
+    voiced: Tensor
+
+    def transposed(self, semitones: float) -> "Code":
+        """The same sound, `semitones` higher: exact, because pitch is a part of the code and not of the latent."""
+        return Code(self.z, self.f0_hz * 2.0 ** (semitones / 12), self.voiced)
+
+
+@dataclass(frozen=True)
+class Player:
+    """Parameters that are optimised together. `ema`: whether their running average is what is kept."""
+
+    parameters: Sequence[nn.Parameter]
+    learning_rate: float
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+    ema: bool = True
+
+
+class Update(Protocol):
+    """Given by the loop: backward, all-reduce, clipping, the NaN stop and one optimiser step of `player`."""
+
+    def __call__(self, player: str, loss: Tensor) -> None: ...
+
+
+class AbstractModel(nn.Module, ABC):
+    """A family. The config is a frozen dataclass with at least `sample_rate`, `channels`, `labels` and `steps`
+    (the length of the run its schedules are made for); the constructor takes nothing else.
+
+    `train_step` and `validate` return named losses as floats; `validate` has a key "score", lower is better,
+    by which the best checkpoint is kept.
+    """
+
+    family: ClassVar[str]
+    Config: ClassVar[type]
+    config: Any
+
+    @classmethod
+    @abstractmethod
+    def configure(cls, bank: SoundBank, settings: Sequence[str] = ()) -> Any:
+        """The config that suits a bank, with `key=value` settings applied."""
+
+    @classmethod
+    def build(cls, config: Any, *, seed: int) -> Self:
+        """A fresh model: the same seed gives the same weights, and the global generator is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(config)  # type: ignore[call-arg]
+
+    @property
+    @abstractmethod
+    def batch_spec(self) -> BatchSpec:
+        """What a training batch holds: how many sounds, how long, from where, with what augmentation."""
+
+    @abstractmethod
+    def players(self) -> Mapping[str, Player]: ...
+
+    @abstractmethod
+    def train_step(self, batch: Batch, *, step: int, generator: torch.Generator, update: Update) -> dict[str, float]: ...
+
+    @abstractmethod
+    def validate(self, batch: Batch, *, generator: torch.Generator) -> dict[str, float]: ...
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """A family that makes new sounds."""
+
+    def sample(
+        self, n: int, *, seconds: float | None, condition: Condition | None, generator: torch.Generator
+    ) -> Tensor:
+        """n sounds [n, C, T] at the model's sample rate, in [-1, 1]. No condition: as the bank had them."""
+
+
+@runtime_checkable
+class Codes(Protocol):
+    """A family that takes a sound apart and puts it together again."""
+
+    def encode(self, audio: Tensor, *, f0_hz: Tensor | None = None, voiced: Tensor | None = None) -> Code:
+        """audio [B, C, T] -> `Code`. Without f0 [B, K, N] it is tracked from the audio."""
+
+    def decode(self, code: Code, *, seed: int = 0) -> Tensor:
+        """`Code` -> audio [B, C, N * hop_length]. The noise in it is keyed by (seed, frame)."""
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """A family with one latent for a whole sound: new ones by sampling, morphs by interpolation, a map."""
+
+    def embed(self, audio: Tensor, *, f0_hz: Tensor | None = None, voiced: Tensor | None = None) -> "Embedding": ...
+
+    def render(self, embedding: "Embedding", *, seconds: float | None = None, seed: int = 0) -> Tensor:
+        """audio [B, C, T]."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """One latent per sound. Shapes: `z` [B, D]; `pitch` [B] MIDI (NaN: unpitched); `seconds` [B]."""
+
+    z: Tensor
+    pitch: Tensor
+    seconds: Tensor
+    label: Tensor
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A family that works block by block with explicit state; any split gives the same audio."""
+
+    def init_state(self, *, seed: int = 0) -> Any: ...
+
+    def step(self, code: Code, state: Any) -> tuple[Tensor, Any]:
+        """The next frames of a `Code` [1, D, n] -> their audio [1, C, n * hop_length] and the new state."""

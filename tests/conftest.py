@@ -1,0 +1,23 @@
+"""Fixtures shared by all tests: real recordings where they are at hand, and small sounds of known content."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import soundloom  # noqa: F401  (sets OMP_WAIT_POLICY before torch loads)
+
+
+@pytest.fixture(scope="session")
+def sounds() -> Path:
+    """The folder of real recordings that `SOUNDLOOM_SOUNDS` names; without it the test is skipped and counted."""
+    folder = os.environ.get("SOUNDLOOM_SOUNDS")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs real recordings: set SOUNDLOOM_SOUNDS to their folder")
+    return Path(folder)
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
+    missing = [r for r in terminalreporter.stats.get("skipped", []) if "SOUNDLOOM_SOUNDS" in str(r.longrepr)]
+    if missing:
+        terminalreporter.write_line(f"{len(missing)} tests on real recordings did not run: SOUNDLOOM_SOUNDS is not set")

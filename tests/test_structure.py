@@ -1,0 +1,63 @@
+"""The shape of the code holds: imports point one way, and importing costs nothing."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "soundloom"
+
+# The rows of the design: a file may import from the rows above it and from names to its left in its own row.
+ROWS = [
+    ["errors", "config", "paths", "audio"],
+    ["spectral", "score", "midi", "draw"],
+    ["condition", "features", "caption", "losses", "metrics"],
+    ["bank", "models.base", "models.layers", "models.discriminator"],
+    ["models.codec", "models.vae"],
+    ["runtime", "checkpoint"],
+    ["evaluate"],
+    ["train"],
+    ["instruments.base", "instruments.voices", "instruments.subtractive", "instruments.pluck", "instruments.neural"],
+    ["render"],
+    ["factory"],
+    ["demo"],
+    ["cli"],
+]
+FAMILIES = {"models.codec", "models.vae"}
+PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name in enumerate(names)}
+
+
+def modules() -> list[str]:
+    names = [".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py")]
+    return sorted(name for name in names if not name.endswith("__init__") and not name.endswith("__main__"))
+
+
+def imported(name: str) -> set[str]:
+    tree = ast.parse((PACKAGE / (name.replace(".", "/") + ".py")).read_text())
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "soundloom":
+            base = node.module.removeprefix("soundloom").removeprefix(".")
+            found |= {base} if base in PLACE else {f"{base}.{a.name}".lstrip(".") for a in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.removeprefix("soundloom.") for a in node.names if a.name.startswith("soundloom.")}
+    return found
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_point_one_way(name):
+    assert name in PLACE, f"{name} has no place in ROWS yet"
+    row, column = PLACE[name]
+    for other in imported(name):
+        if other not in PLACE:
+            continue  # a name of soundloom itself, such as __version__
+        assert PLACE[other] < (row, column), f"{name} imports {other}, which stands below or right of it"
+        assert not (name in FAMILIES and other in FAMILIES), f"{name} imports its sibling {other}"
+
+
+def test_import_costs_nothing():
+    code = "import sys, soundloom; print(sorted({'torch', 'numpy', 'scipy', 'numba'} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"
