@@ -85,15 +85,15 @@ def _log_spectrogram(waveform: Waveform, *, rows: int, columns: int) -> NDArray[
     per_column = min(4, max(1, total // (columns * length // 2)))  # long sounds: several frames a column, averaged
     centres = ((np.arange(columns * per_column) + 0.5) * total / (columns * per_column)).astype(int)
     window = np.hanning(length + 1)[:-1].astype(np.float32)
-    power: NDArray[np.float32] = np.zeros((columns, 2 * length + 1), np.float32)
+    power: NDArray[np.float32] = np.zeros((columns, length + 1), np.float32)
     for channel in samples:
         padded = np.pad(channel, (length // 2, length))
         frames = padded[centres[:, None] + np.arange(length)] * window
-        spectra = np.abs(np.fft.rfft(frames, 4 * length).astype(np.complex64)) ** 2  # zero-padded: smooth low rows
+        spectra = np.abs(np.fft.rfft(frames, 2 * length).astype(np.complex64)) ** 2  # zero-padded: smooth low rows
         power += spectra.reshape(columns, per_column, -1).mean(axis=1)
     level = 10 * np.log10(power / (window.sum() / 2) ** 2 + 1e-14)  # [columns, bins]
 
-    bin_hz = rate / (4 * length)
+    bin_hz = rate / (2 * length)
     centre = np.clip(spectrogram_rows(rate, rows)[::-1] / bin_hz, 0, level.shape[1] - 1.001)  # lowest first
     below = centre.astype(int)
     part = (centre - below).astype(np.float32)
@@ -196,8 +196,8 @@ class _Plot:
         ticks: bool = True,
         pad: bool = True,
     ) -> None:
-        self.width, self.ticks, self.log_y, self.legend = 560, ticks, log_y, legend
-        self.left, self.right, self.top = (54 if ticks else 10), 12, 30
+        self.width, self.ticks, self.log_y, self.legend = 480, ticks, log_y, legend
+        self.left, self.right, self.top = (58 if ticks else 10), 12, 30
         self.legend_rows = self._legend_rows()
         self.bottom = (40 if ticks else 10) + 16 * len(self.legend_rows)
         self.height = height + 16 * len(self.legend_rows)
@@ -219,7 +219,7 @@ class _Plot:
     def svg(self, *, title: str, x_label: str, y_label: str) -> str:
         base, end = self.height - self.bottom, self.width - self.right
         axes = [_svg(self.width, self.height, title)]
-        axes.append(_text(self.left, 17, title, anchor="start", size=14, weight=600))
+        axes.append(_text(self.left, 17, title, anchor="start", size=15, weight=600))
         frame = f'<rect x="{self.left}" y="{self.top}" width="{end - self.left}" height="{base - self.top}"'
         axes.append(frame + ' fill="none" stroke="currentColor" stroke-opacity=".25"/>')
         if self.ticks:
@@ -266,7 +266,7 @@ def _cut(name: str) -> str:
 
 
 def _legend_width(name: str) -> float:
-    return 30 + 6.4 * len(_cut(name))
+    return 30 + 6.8 * len(_cut(name))
 
 
 def _svg(width: float, height: float, title: str) -> str:
@@ -276,7 +276,7 @@ def _svg(width: float, height: float, title: str) -> str:
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str = "middle", size: int = 11, weight: int = 400) -> str:
+def _text(x: float, y: float, text: str, anchor: str = "middle", size: int = 12, weight: int = 400) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" font-weight="{weight}" '
         f'fill="currentColor">{html.escape(text)}</text>'
@@ -342,13 +342,15 @@ th,td{padding:.35rem .8rem .35rem 0;text-align:left;border-bottom:1px solid var(
 th{font-weight:600;color:var(--soft)}
 td{overflow-wrap:anywhere}
 td.n,th.n{text-align:right;overflow-wrap:normal;white-space:nowrap}
-figure{margin:1rem 0}
+figure{margin:0;min-width:0}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,29rem),1fr));gap:1.4rem;margin:1rem 0}
 figure svg,figure img,.card svg,.card img{max-width:100%;height:auto;display:block}
 figcaption,.note{color:var(--soft);font-size:.88rem;margin-top:.3rem;overflow-wrap:anywhere}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,19rem),1fr));gap:1rem;margin:1rem 0}
 .card{background:var(--card);border:1px solid var(--edge);border-radius:10px;padding:.8rem;min-width:0}
 .card h3{font-size:.98rem;margin:0 0 .5rem;overflow-wrap:anywhere}
-.card img,.card svg{width:100%}
+.card img{width:100%}
+.card svg{width:92.5%;margin-left:7.5%}
 audio{width:100%;height:36px;margin-top:.5rem;display:block}
 """
 
@@ -360,7 +362,7 @@ class Report:
         self.title, self.subtitle = title, subtitle
         self._sections: list[str] = []
         self._parts: list[str] = []
-        self._cards_open = False
+        self._group = ""
 
     def section(self, title: str) -> None:
         self._add(f'<h2 id="s{len(self._sections)}">{html.escape(title)}</h2>')
@@ -383,26 +385,24 @@ class Report:
     def figure(self, svg_or_png: str | bytes, *, caption: str) -> None:
         """A picture from this module: SVG as text, or PNG as bytes."""
         words = html.escape(caption)
-        self._add(f"<figure>{_picture(svg_or_png, caption)}<figcaption>{words}</figcaption></figure>")
+        self._add(f"<figure>{_picture(svg_or_png, caption)}<figcaption>{words}</figcaption></figure>", group="figures")
 
     def sound(self, name: str, waveform: Waveform, *, note: str = "", picture: bool = True) -> None:
         """A player, with the spectrogram and the outline above it. Sounds that follow each other stand side by side."""
-        if not self._cards_open:
-            self._parts.append('<div class="cards">')
-            self._cards_open = True
         shown = ""
         if picture:
             shown = _picture(spectrogram_png(waveform, width=400, height=170), f"spectrogram of {name}")
             shown += waveform_svg(waveform, width=400, height=44)
         words = f'<div class="note">{html.escape(note)}</div>' if note else ""
-        self._parts.append(
+        self._add(
             f'<div class="card"><h3>{html.escape(name)}</h3>{shown}<audio controls preload="metadata" '
-            f'aria-label="{html.escape(name)}" src="{_audio_uri(waveform)}"></audio>{words}</div>'
+            f'aria-label="{html.escape(name)}" src="{_audio_uri(waveform)}"></audio>{words}</div>',
+            group="cards",
         )
 
     def save(self, path: Path | str) -> None:
         """Writes the page in one step: a crash leaves the old one."""
-        self._close_cards()
+        self._add("")
         links = "".join(f'<a href="#s{i}">{html.escape(title)}</a>' for i, title in enumerate(self._sections))
         page = (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -414,14 +414,12 @@ class Report:
         with replacing(path) as temporary:
             temporary.write_bytes(page.encode("utf-8", "replace"))  # a file name may hold what is no text at all
 
-    def _add(self, part: str) -> None:
-        self._close_cards()
+    def _add(self, part: str, *, group: str = "") -> None:
+        """Parts of one group stand side by side where the screen is wide enough."""
+        if group != self._group:
+            self._parts.append(("</div>" if self._group else "") + (f'<div class="{group}">' if group else ""))
+            self._group = group
         self._parts.append(part)
-
-    def _close_cards(self) -> None:
-        if self._cards_open:
-            self._parts.append("</div>")
-            self._cards_open = False
 
 
 def _cell(value: str | float) -> str:
