@@ -28,7 +28,7 @@ ROWS = [
     ["models.codec", "models.vae"],
     ["runtime", "checkpoint"],
     ["evaluate"],
-    ["train"],
+    ["optimise", "runlog", "resume", "preview", "train"],
     ["instruments.base", "instruments.voices", "instruments.subtractive", "instruments.pluck", "instruments.neural"],
     ["render"],
     ["factory"],

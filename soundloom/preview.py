@@ -1,0 +1,93 @@
+"""What a run sounds like so far: `previews/` and `report.html`."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from soundloom.audio import Waveform, write
+from soundloom.bank import SoundBank
+from soundloom.draw import Report, curves_svg, spectrogram_png
+from soundloom.models.base import AbstractModel, Codes, Samples
+from soundloom.paths import make_folder, replacing
+from soundloom.resume import State, keyed_generator
+from soundloom.runlog import read_log
+
+CLIPS = 2  # held-out sounds that are taken apart and put together again
+NEW = 4
+LONGEST_S = 6.0
+
+
+@torch.no_grad()
+def listen(model: AbstractModel, bank: SoundBank, clips: Sequence[int], *, seed: int) -> dict[str, Waveform]:
+    """Sounds by name: held-out ones beside their reconstructions where the family has codes, and new ones where it
+    samples. It has a generator of its own, so listening never changes a run."""
+    device, rate = next(model.parameters()).device, model.config.sample_rate
+    sounds: dict[str, Waveform] = {}
+    if isinstance(model, Codes):
+        for i, clip in enumerate(clips[:CLIPS]):
+            original = bank.audio(int(clip))
+            samples = original.samples[:, : int(LONGEST_S * rate)]
+            audio = torch.from_numpy(np.ascontiguousarray(samples))[None].to(device)
+            sounds[f"original-{i}"] = Waveform(samples, rate)
+            sounds[f"reconstruction-{i}"] = _waveform(model.decode(model.encode(audio))[0, :, : samples.shape[1]], rate)
+    if isinstance(model, Samples):
+        new = model.sample(NEW, seconds=None, condition=None, generator=keyed_generator(seed, "preview"))
+        sounds |= {f"new-{i}": _waveform(sound, rate) for i, sound in enumerate(new)}
+    return sounds
+
+
+def keep(sounds: dict[str, Waveform], folder: Path, *, step: int) -> None:
+    """Audio and pictures in `previews/`, named by step; the originals once."""
+    folder = make_folder(folder / "previews")
+    for name, sound in sounds.items():
+        stem = name if name.startswith("original") else f"step-{step:07d}-{name}"
+        write(folder / f"{stem}.wav", sound)
+        with replacing(folder / f"{stem}.png") as part:
+            part.write_bytes(spectrogram_png(sound))
+
+
+def report(folder: Path, state: State, sounds: dict[str, Waveform], *, title: str) -> None:
+    """`report.html`: where the run stands, the curves of its losses, and its newest sounds."""
+    lines = read_log(folder / "log.jsonl")
+    steps = state.config["steps"]
+    page = Report(title, f"{state.finished or 'training'} · step {state.step} of {steps}")
+    page.section("Where it stands")
+    facts: list[tuple[str, str | float]] = [
+        ("steps", f"{state.step} of {steps}"),
+        ("minutes", state.elapsed_s / 60),
+        ("CPU-minutes", state.cpu_s / 60),
+        ("best score on held-out sounds (lower is better)", float("nan") if state.best is None else state.best),
+    ]
+    page.table(["", "figure"], [list(row) for row in facts])
+    for kind, words in (("train", "Losses in training"), ("validation", "Losses on held-out sounds")):
+        curves = _curves(lines, kind)
+        if curves:
+            page.section(words)
+        for name, points in curves.items():
+            # one picture a loss: their sizes differ by orders of magnitude
+            page.figure(curves_svg({name: points}, title=name, x_label="step", y_label=name), caption=name)
+    if sounds:
+        page.section("How it sounds")
+        page.text(
+            "An original was never trained on; below stands what the model makes of it. New sounds come from nothing."
+        )
+    for name, sound in sounds.items():
+        page.sound(name, sound)
+    page.save(folder / "report.html")
+
+
+def _curves(lines: Sequence[dict[str, Any]], kind: str) -> dict[str, list[tuple[float, float]]]:
+    lines = [line for line in lines if line["kind"] == kind]
+    names = dict.fromkeys(itertools.chain.from_iterable(line["losses"] for line in lines))
+    return {
+        name: [(line["step"], line["losses"][name]) for line in lines if line["losses"].get(name) is not None]
+        for name in names
+    }
+
+
+def _waveform(sound: torch.Tensor, sample_rate: int) -> Waveform:
+    return Waveform(sound.float().clamp(-1, 1).cpu().numpy(), sample_rate)

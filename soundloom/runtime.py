@@ -1,0 +1,127 @@
+"""Where the numbers are crunched: devices, threads, and the processes that `torchrun` started together."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from soundloom.config import did_you_mean
+from soundloom.errors import ConfigError
+
+
+def devices() -> list[str]:
+    """The names of the devices of this machine, the best first; "cpu" is always the last."""
+    found = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return [*found, "cpu"]
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The device called `name` ("cpu", "cuda", "cuda:1", "mps"); None takes the best there is.
+
+    >>> pick_device("cpu")
+    device(type='cpu')
+
+    Raises:
+        ConfigError: no such device here; the message names those that exist.
+    """
+    here = devices()
+    if name is None:
+        return torch.device(here[0])
+    if name in here:
+        return torch.device(name)
+    if name == "cuda" and here[0].startswith("cuda"):
+        return torch.device(here[0])
+    raise ConfigError(f"there is no device '{name}' on this machine: {did_you_mean(name, here)}")
+
+
+def set_threads(threads: int | None) -> int:
+    """Lets torch use so many threads and returns how many it uses; None keeps torch's own choice.
+
+    One thread makes a run repeatable bit for bit: sums are then always taken in the same order.
+    """
+    if threads is not None:
+        if threads < 1:
+            raise ConfigError(f"threads is {threads}: it starts at 1")
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that train one model together. A run alone is a world of one."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the files and decides when to save and to stop."""
+        return self.rank == 0
+
+    def device(self, device: torch.device) -> torch.device:
+        """The device of this process: every process of a machine has a GPU of its own."""
+        return torch.device("cuda", self.local_rank) if device.type == "cuda" and self.size > 1 else device
+
+    def mean_gradients(self, parameters: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
+        """Replaces each gradient by its mean over the processes and returns the mean loss (NaN if any one is).
+
+        A parameter that this process' batch did not reach has None as gradient: it counts as zeros where another
+        process has a gradient, and stays None where none has. Everything travels in one message, since latency is
+        what costs here.
+        """
+        loss = loss.detach()
+        if self.size == 1:
+            return loss
+        reached = [float(p.grad is not None) for p in parameters]
+        message = torch.cat(
+            [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters]
+            + [torch.tensor(reached, device=loss.device), loss.float().reshape(1)]
+        )
+        dist.all_reduce(message)
+        message /= self.size
+        sizes = [p.numel() for p in parameters]
+        *gradients, anywhere, mean_loss = torch.split(message, [*sizes, len(sizes), 1])
+        for parameter, gradient, reached_by in zip(parameters, gradients, anywhere.tolist(), strict=True):
+            parameter.grad = gradient.view_as(parameter) if reached_by > 0 else None
+        return mean_loss
+
+    def agree(self, *flags: bool) -> list[bool]:
+        """Each flag, raised if any process raises it, so that all of them stop and save at the same step."""
+        if self.size == 1:
+            return list(flags)
+        raised = torch.tensor(flags, dtype=torch.float32, device=self._message_device())
+        dist.all_reduce(raised, op=dist.ReduceOp.MAX)
+        return [bool(flag) for flag in raised.tolist()]
+
+    def leaders(self, value: int) -> int:
+        """The leading process' value, for what is measured and must be the same everywhere."""
+        if self.size == 1:
+            return value
+        told = torch.tensor([value], dtype=torch.int64, device=self._message_device())
+        dist.broadcast(told, src=0)
+        return int(told.item())
+
+    def _message_device(self) -> torch.device:
+        return torch.device("cuda", self.local_rank) if dist.get_backend() == "nccl" else torch.device("cpu")
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[World]:
+    """The world that `torchrun` described in the environment, joined for the length of the block."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World()
+        return
+    world = World(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield world
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,455 @@
+"""One plain loop that trains every family: it owns time, randomness, files and faults; the family owns the maths."""
+
+import dataclasses
+import hashlib
+import math
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+
+from soundloom import checkpoint, preview, resume
+from soundloom.bank import SoundBank
+from soundloom.config import from_dict, to_dict
+from soundloom.errors import ConfigError, DivergedError, TrainingError
+from soundloom.models.base import AbstractModel
+from soundloom.optimise import Optimiser
+from soundloom.paths import make_folder
+from soundloom.resume import State, keyed_generator
+from soundloom.runlog import Log, Means, Progress
+from soundloom.runtime import World, joined, pick_device, set_threads
+
+VALIDATIONS = 20  # over a run
+VALIDATION_CLIPS = 32
+UNBOUNDED = 10**9  # steps of a throwaway run
+MARGIN = 0.94  # of a time budget is planned for: a schedule that ends early is whole, one cut short is not
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and with what to train. Exactly one of `steps`, `minutes` (of the clock, in total over resumes) and
+    `cpu_minutes` (of all processor cores together, for benchmarks) is given.
+
+    `device` None takes the best there is; `threads` None keeps torch's choice, 1 makes runs repeatable bit for bit.
+    A killed run loses at most `save_every_s` seconds.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    cpu_minutes: float | None = None
+    seed: int = 0
+    device: str | None = None
+    threads: int | None = None
+    save_every_s: float = 60.0
+    preview_every_s: float = 180.0
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        budget = {"steps": self.steps, "minutes": self.minutes, "cpu_minutes": self.cpu_minutes}
+        given = {name: value for name, value in budget.items() if value is not None}
+        if len(given) != 1:
+            named = " and ".join(given) or "none"
+            raise ConfigError(
+                f"a run needs one of steps, minutes and cpu_minutes, not {named}: for example --minutes 10"
+            )
+        for name, value in given.items():
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} is {value:g}: it must be more than 0, for example --minutes 10")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended. `already` says that it was finished before and nothing was done; `score` is the best one on
+    held-out sounds, lower is better."""
+
+    folder: Path
+    step: int
+    steps: int
+    elapsed_s: float
+    cpu_s: float
+    score: float | None
+    message: str
+    already: bool = False
+
+
+def fit(
+    model: type[AbstractModel] | str,
+    bank: SoundBank,
+    config: TrainConfig,
+    folder: Path | str,
+    *,
+    settings: Sequence[str] = (),
+    progress: Callable[[Progress], None] | None = None,
+) -> RunResult:
+    """Trains a family on a bank and leaves a model in `folder`. The same call goes on with a run that was cut short.
+
+    Every random number is keyed by (seed, step, process), so that on one thread a resumed run follows an
+    uninterrupted one bit for bit. Ctrl-C saves, then raises `KeyboardInterrupt`.
+
+    Args:
+        model: A family by name ("codec", "vae") or class.
+        settings: `key=value` texts for the family's config.
+        progress: Called after every step and before every longer pause.
+
+    Raises:
+        ConfigError: An unknown family, device or setting.
+        TrainingError: The folder holds another run, or the bank nothing to train on.
+        DivergedError: A loss became NaN or infinite; the last good state is kept.
+        StorageError: The folder cannot be written, or the disk is full; the last saved state is kept.
+    """
+    family = checkpoint.family(model) if isinstance(model, str) else model
+    device = pick_device(config.device)
+    set_threads(config.threads)
+    folder = make_folder(folder)
+    with joined(device) as world:
+        run = {
+            "family": family.family,
+            "settings": list(settings),
+            "seed": config.seed,
+            "steps": config.steps,
+            "minutes": config.minutes,
+            "cpu_minutes": config.cpu_minutes,
+            "data": data_hash(bank),
+            "processes": world.size,
+        }
+        state = resume.read(folder)
+        world.agree()  # all have looked before the first one writes
+        if state is None:
+            state = _begin(family, bank, config, folder, run, world, progress)
+        resume.refuse_other_run(state, run, folder)
+        if state.finished:
+            return _result(folder, state, already=True)
+        return _Run(family, bank, config, folder, state, world, progress).go()
+
+
+def data_hash(bank: SoundBank) -> str:
+    """A short hash of the content of a bank's sounds, whatever their names and order."""
+    hashes = sorted(str(value) for value in bank.column("hash"))
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
+
+
+def _begin(
+    family: type[AbstractModel],
+    bank: SoundBank,
+    config: TrainConfig,
+    folder: Path,
+    run: dict[str, Any],
+    world: World,
+    progress: Callable[[Progress], None] | None,
+) -> State:
+    """The state before the first step: the config with its number of steps, which a resumed run keeps."""
+    for name in ("config.json", "model.safetensors"):
+        if (folder / name).exists():
+            raise TrainingError(f"{folder} holds a {name} but no run to resume: choose another folder with -o")
+    if len(bank.clips("train")) == 0:
+        raise TrainingError(
+            f"the bank {bank.folder} has no sounds to train on: see its report.html for what was left out"
+        )
+    values = family.configure(bank, run["settings"])
+    started, started_cpu = time.monotonic(), time.process_time()
+    steps = config.steps
+    if steps is None:
+        if progress and world.leads:
+            progress(Progress("measuring", 0, 0, 0.0, 0.0, 0.0, {}, None))
+        steps = world.leaders(_affordable(family, values, bank, config, world))
+    return State(
+        family=family.family,
+        config=to_dict(dataclasses.replace(values, steps=steps)),
+        run=run,
+        elapsed_s=time.monotonic() - started,
+        cpu_s=time.process_time() - started_cpu,
+    )
+
+
+def _affordable(family: type[AbstractModel], values: Any, bank: SoundBank, config: TrainConfig, world: World) -> int:
+    """How many steps a time budget holds, measured with a throwaway copy of the model.
+
+    A family whose config has `adversary_from` (0 to 1) has two phases, the second from that share of the steps on
+    with dearer steps. Both are timed, by taking the first and the last step of an endless run.
+    """
+    clock = time.process_time if config.cpu_minutes is not None else time.monotonic
+    budget_s = 60 * (config.cpu_minutes or config.minutes or 0.0)
+    began = clock()
+    endless = dataclasses.replace(values, steps=UNBOUNDED)
+    model = family.build(endless, seed=config.seed).to(world.device(pick_device(config.device))).train()
+    optimiser = Optimiser(model, steps=UNBOUNDED)
+    first_phase = float(getattr(values, "adversary_from", 1.0))
+    phases = [(share, step) for share, step in ((first_phase, 0), (1 - first_phase, UNBOUNDED - 1)) if share > 0]
+    step_s = 0.0
+    for share, step in phases:
+        _timed_step(model, bank, optimiser, step, clock)  # the first one compiles kernels and fills caches
+        took: list[float] = []
+        while len(took) < 2 or (sum(took) < min(3.0, 0.02 * budget_s) and len(took) < 50):
+            took.append(_timed_step(model, bank, optimiser, step, clock))
+        step_s += share * statistics.median(took)
+    validation_began = clock()
+    _validate(model, bank, config.seed)
+    validation_s = clock() - validation_began
+    left_s = budget_s - (clock() - began) - VALIDATIONS * validation_s
+    return max(1, int(MARGIN * left_s / step_s))
+
+
+def _timed_step(
+    model: AbstractModel, bank: SoundBank, optimiser: Optimiser, step: int, clock: Callable[[], float]
+) -> float:
+    began = clock()
+    generator = keyed_generator("measuring", step)
+    device = next(model.parameters()).device
+    batch = bank.draw(model.batch_spec, split="train", generator=generator).to(device)
+    model.train_step(batch, step=step, generator=generator, update=optimiser)
+    optimiser.end_step()
+    return clock() - began
+
+
+def _held_out(bank: SoundBank) -> list[int]:
+    """Up to `VALIDATION_CLIPS` held-out clips, spread evenly; of a bank too small to hold any out, those trained on."""
+    clips = bank.clips("validation")
+    if len(clips) == 0:
+        clips = bank.clips("train")
+    places = np.linspace(0, len(clips) - 1, min(VALIDATION_CLIPS, len(clips))).round().astype(int)
+    return [int(clip) for clip in np.asarray(clips)[places]]
+
+
+@torch.no_grad()
+def _validate(model: AbstractModel, bank: SoundBank, seed: int) -> dict[str, float]:
+    """Mean losses on held-out sounds; always the same sounds and the same randomness."""
+    device, spec = next(model.parameters()).device, model.batch_spec
+    model.eval()
+    means, clips = Means({}), _held_out(bank)
+    for i in range(0, len(clips), spec.size):
+        batch = bank.take(spec, clips[i : i + spec.size]).to(device)
+        losses = model.validate(batch, generator=keyed_generator(seed, "validation", i))
+        means.add(losses, weight=len(batch.audio))
+    model.train()
+    return means.take()
+
+
+class _Run:
+    """A run in progress: what changes while the loop turns."""
+
+    def __init__(
+        self,
+        family: type[AbstractModel],
+        bank: SoundBank,
+        config: TrainConfig,
+        folder: Path,
+        state: State,
+        world: World,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.bank, self.config, self.folder, self.state, self.world = bank, config, folder, state, world
+        self.progress = progress if world.leads else None
+        values: Any = from_dict(family.Config, state.config, where=str(folder / "resume.safetensors"))
+        device = world.device(pick_device(config.device))
+        self.model = family.build(values, seed=config.seed).to(device).train()
+        self.steps = int(values.steps)
+        self.optimiser = Optimiser(self.model, steps=self.steps, world=world)
+        if state.step > 0:
+            resume.restore(folder, self.model, self.optimiser, step=state.step)
+        self.means = Means(state.means)
+        self.validate_every = max(1, self.steps // VALIDATIONS)
+        self.log_every = max(1, min(50, self.steps // 200))
+        self.log = Log(folder / "log.jsonl", step=state.step, tensorboard=config.tensorboard) if world.leads else None
+        self.step_s = 0.0  # a running mean
+        self.began, self.began_cpu = time.monotonic(), time.process_time()
+
+    def go(self) -> RunResult:
+        saved = previewed = time.monotonic()
+        if self.state.step == 0:
+            self._save()
+        with _interrupts() as interrupted:
+            while self.state.step < self.steps:
+                step_began = time.monotonic()
+                losses = self._step()
+                self.step_s = _mean(self.step_s, time.monotonic() - step_began)
+                self._tell("training", losses)
+                if self.state.step % self.validate_every == 0 or self.state.step == self.steps:
+                    self._validate()
+                now = time.monotonic()
+                stop, over, save, listen = self.world.agree(
+                    interrupted.is_set(),
+                    self._is_over(),
+                    now - saved > self.config.save_every_s,
+                    now - previewed > self.config.preview_every_s,
+                )
+                if listen:
+                    self._preview()
+                    previewed = time.monotonic()
+                if stop or save:
+                    self._save()
+                    saved = time.monotonic()
+                if stop:
+                    self._close()
+                    raise KeyboardInterrupt
+                if over:
+                    break
+            return self._finish()
+
+    def _step(self) -> dict[str, float]:
+        step = self.state.step
+        generator = keyed_generator(self.config.seed, "step", step, self.world.rank)
+        batch = self.bank.draw(self.model.batch_spec, split="train", generator=generator)
+        device = next(self.model.parameters()).device
+        try:
+            losses = self.model.train_step(batch.to(device), step=step, generator=generator, update=self.optimiser)
+        except DivergedError as error:
+            raise DivergedError(f"{error}; {self._advice()}") from None
+        self.optimiser.end_step()
+        self.state = dataclasses.replace(self.state, step=step + 1)
+        self.means.add(losses)
+        if self.state.step % self.log_every == 0:
+            means = self.means.take()
+            if self.log:
+                self.log.write(self.state.step, "train", means, elapsed_s=round(self._elapsed_s(), 3))
+        return losses
+
+    def _advice(self) -> str:
+        rates = [field for field in self.state.config if "learning_rate" in field]
+        halved = " ".join(f"--set {name}={self.state.config[name] / 2:g}" for name in rates) or "a lower learning rate"
+        kept = resume.read(self.folder)
+        return (
+            f"the state of step {kept.step if kept else 0} is kept in {self.folder}; "
+            f"start again in another folder with {halved}"
+        )
+
+    def _validate(self) -> None:
+        if not self.world.leads:
+            return
+        self._tell("validating", {})
+        with self.optimiser.averaged():
+            losses = _validate(self.model, self.bank, self.config.seed)
+            score = losses.get("score", math.inf)
+            assert self.log is not None
+            self.log.write(self.state.step, "validation", losses, elapsed_s=round(self._elapsed_s(), 3))
+            if self.state.best is None or score < self.state.best:
+                self.state = dataclasses.replace(self.state, best=score)
+                checkpoint.save(self.model, self.folder, card=self._card(losses))
+
+    def _preview(self) -> None:
+        if not self.world.leads:
+            return
+        self._tell("previewing", {})
+        self.model.eval()
+        with self.optimiser.averaged():
+            sounds = preview.listen(self.model, self.bank, _held_out(self.bank), seed=self.config.seed)
+        self.model.train()
+        preview.keep(sounds, self.folder, step=self.state.step)
+        title = f"{self.state.family} · {Path(self.bank.folder).name}"
+        preview.report(self.folder, self._now(), sounds, title=title)
+
+    def _save(self) -> None:
+        if self.log is None:
+            return
+        self._tell("saving", {})
+        self.log.flush()  # first: a log longer than the state is cut, a shorter one would have a hole
+        resume.save(self.folder, self._now(), self.model, self.optimiser)
+
+    def _finish(self) -> RunResult:
+        done = self.state.step == self.steps
+        why = (
+            f"finished: {self.steps} steps"
+            if done
+            else f"finished: the time is over at step {self.state.step} of {self.steps}"
+        )
+        if not done:
+            self._validate()
+        self.state = dataclasses.replace(self.state, finished=why)
+        self._preview()
+        self._save()
+        self._tell("finished", {})
+        self._close()
+        return _result(self.folder, self._now())
+
+    def _close(self) -> None:
+        if self.log:
+            self.log.close()
+
+    def _card(self, figures: dict[str, float]) -> checkpoint.Card:
+        return checkpoint.Card(
+            data=Path(self.bank.folder).name,
+            data_hash=self.state.run["data"],
+            sounds=len(self.bank.clips("train")),
+            licence="unknown",
+            seed=self.config.seed,
+            settings=self.state.config,
+            figures={"step": float(self.state.step), "minutes": self._elapsed_s() / 60, **figures},
+        )
+
+    def _elapsed_s(self) -> float:
+        return self.state.elapsed_s + time.monotonic() - self.began
+
+    def _cpu_s(self) -> float:
+        return self.state.cpu_s + time.process_time() - self.began_cpu
+
+    def _now(self) -> State:
+        return dataclasses.replace(self.state, elapsed_s=self._elapsed_s(), cpu_s=self._cpu_s(), means=self.means.sums)
+
+    def _is_over(self) -> bool:
+        """Whether another step would go over the time budget."""
+        if self.config.minutes is not None:
+            return self._elapsed_s() + self.step_s > 60 * self.config.minutes
+        return self.config.cpu_minutes is not None and self._cpu_s() > 60 * self.config.cpu_minutes
+
+    def _tell(self, doing: str, losses: dict[str, float]) -> None:
+        if self.progress is None:
+            return
+        spec, elapsed_s = self.model.batch_spec, self._elapsed_s()
+        audio_s = spec.size * spec.samples / self.model.config.sample_rate * self.world.size
+        eta_s = (self.steps - self.state.step) * self.step_s
+        if self.config.minutes is not None:
+            eta_s = min(eta_s, max(0.0, 60 * self.config.minutes - elapsed_s))
+        rate = audio_s / self.step_s if self.step_s else 0.0
+        best = self.state.best
+        self.progress(Progress(doing, self.state.step, self.steps, elapsed_s, eta_s, rate, losses, best))
+
+
+def _result(folder: Path, state: State, *, already: bool = False) -> RunResult:
+    return RunResult(
+        folder=folder,
+        step=state.step,
+        steps=int(state.config["steps"]),
+        elapsed_s=state.elapsed_s,
+        cpu_s=state.cpu_s,
+        score=state.best,
+        message=state.finished,
+        already=already,
+    )
+
+
+def _mean(mean: float, value: float) -> float:
+    return value if mean == 0 else 0.9 * mean + 0.1 * value
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or a polite kill sets, so that the step in progress ends and is saved. A second Ctrl-C
+    stops at once. Outside the main thread signals are not ours to catch, and the event stays unset."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def caught(number: int, frame: FrameType | None) -> None:
+        event.set()
+        restore()
+
+    for number in before:
+        signal.signal(number, caught)
+    try:
+        yield event
+    finally:
+        restore()
