@@ -1,0 +1,154 @@
+"""What polyphonic engines share: which note sounds on which voice, to the sample, and stealing without a click."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundloom.instruments.base import AbstractInstrument, Event
+
+FADE_S = 0.005  # a stolen voice is faded out over this long
+SILENT = 1e-5  # -100 dB: a voice below this is over
+
+# What every engine knows of a voice; an engine appends its own fields and its kernel reads the whole as a record.
+FIELDS: list[tuple[str, str]] = [
+    ("active", "i8"),  # 1 while it sounds
+    ("held", "i8"),  # 1 until its "off"
+    ("note", "i8"),  # the number that pairs "on" and "off"
+    ("serial", "i8"),  # how many notes were started before this one
+    ("age", "i8"),  # samples since it started: the grid of its control rate
+    ("key", "i8"),  # its noise is a function of (key, age)
+]
+
+
+@dataclass
+class Voices:
+    """The state of a polyphonic instrument, a value: passed in, written in place, returned.
+
+    `rows` [K] is a record a voice; `memory` [K, L] the delay line of a voice, for engines that have one; `params` and
+    `derived` [1] are the knobs and what follows from them; `after` is what the treatment of the sum remembers;
+    `tail` [F] is the faded rest of stolen voices, still to be heard.
+    """
+
+    sample_rate: int
+    seed: int
+    rows: NDArray[Any]
+    memory: NDArray[np.float64]
+    values: dict[str, float]
+    derived: NDArray[Any]
+    after: NDArray[np.float64]
+    tail: NDArray[np.float64]
+    tail_left: int = 0
+    serial: int = 0
+
+
+class AbstractPolyphonic(AbstractInstrument):
+    """An engine of K equal voices. It says how a voice starts and how voices sound; this class says which and when.
+
+    Note-ons take the first free voice; when none is free, the oldest released one is stolen, else the oldest. The
+    stolen voice's next 5 ms are rendered at once, faded out, and added to what follows: no click, however many notes
+    are stolen, and no voice spent on dying ones. Every engine's voices advance sample by sample, so any split into
+    blocks gives the same audio.
+    """
+
+    row: np.dtype[Any]  # FIELDS and the engine's own
+
+    def __init__(self, settings: Mapping[str, float] | None = None, *, voices: int = 16) -> None:
+        self.voices = voices
+        self.settings = self.values(dict(settings or {}))
+
+    @abstractmethod
+    def _derive(self, values: Mapping[str, float], sample_rate: int) -> NDArray[Any]:
+        """What the kernel needs of the knobs, [1] record: worked out when a knob moves, not per sample."""
+
+    @abstractmethod
+    def _start(self, state: Voices, slot: int, event: Event) -> None:
+        """Fill the engine's fields of a voice; all fields are zero, those of `FIELDS` are set."""
+
+    @abstractmethod
+    def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+        """Add the next `len(out)` samples of the active voices to `out`, and advance them."""
+
+    def _memory_samples(self, sample_rate: int) -> int:
+        """How long a voice's delay line is."""
+        return 0
+
+    def _init_after(self, derived: NDArray[Any]) -> NDArray[np.float64]:
+        """The memory of `_finish`."""
+        return np.zeros(0)
+
+    def _finish(self, state: Voices, block: NDArray[np.float64]) -> None:
+        """What happens to the sum of the voices, in place."""
+
+    def init_state(self, sample_rate: int, *, seed: int = 0) -> Voices:
+        derived = self._derive(self.settings, sample_rate)
+        return Voices(
+            sample_rate=sample_rate,
+            seed=seed,
+            rows=np.zeros(self.voices, self.row),
+            memory=np.zeros((self.voices, self._memory_samples(sample_rate))),
+            values=dict(self.settings),
+            derived=derived,
+            after=self._init_after(derived),
+            tail=np.zeros(round(FADE_S * sample_rate)),
+        )
+
+    def process(self, state: Voices, events: Sequence[Event], n: int) -> tuple[NDArray[np.float32], Voices]:
+        block = np.zeros(n)
+        at = 0
+        for event in events:
+            self._advance(state, block[at : event.frame])
+            at = event.frame
+            if event.kind == "on":
+                self._on(state, event)
+            elif event.kind == "off":
+                rows = state.rows
+                rows["held"][(rows["note"] == event.note) & (rows["active"] == 1)] = 0
+            else:
+                state.values[event.param] = self.values({event.param: event.value})[event.param]
+                state.derived = self._derive(state.values, state.sample_rate)
+        self._advance(state, block[at:])
+        return block[None].astype(np.float32), state
+
+    def _advance(self, state: Voices, block: NDArray[np.float64]) -> None:
+        if not len(block):
+            return
+        if state.rows["active"].any():
+            self._render(state, state.rows, state.memory, block)
+        if state.tail_left:
+            m = min(len(block), len(state.tail))
+            block[:m] += state.tail[:m]
+            state.tail[: -m or None] = state.tail[m:] if m < len(state.tail) else 0.0
+            state.tail[len(state.tail) - m :] = 0.0
+            state.tail_left = max(state.tail_left - m, 0)
+        self._finish(state, block)
+
+    def _on(self, state: Voices, event: Event) -> None:
+        slot = self._slot(state.rows)
+        if state.rows["active"][slot]:
+            self._steal(state, slot)
+        state.rows[slot] = np.zeros((), self.row)
+        state.memory[slot] = 0.0
+        row = state.rows[slot]
+        row["active"], row["held"], row["note"], row["serial"] = 1, 1, event.note, state.serial
+        row["key"] = _key(state.seed, state.serial)
+        state.serial += 1
+        self._start(state, slot, event)
+
+    def _slot(self, rows: NDArray[Any]) -> int:
+        # In this order: free ones first, then released ones, then by age.
+        return int(np.lexsort((rows["serial"] * rows["active"], rows["held"], rows["active"]))[0])
+
+    def _steal(self, state: Voices, slot: int) -> None:
+        fade = len(state.tail)
+        rest = np.zeros(fade)
+        self._render(state, state.rows[slot : slot + 1], state.memory[slot : slot + 1], rest)
+        state.tail += rest * (0.5 + 0.5 * np.cos(np.pi * np.arange(fade) / fade))
+        state.tail_left = fade
+
+
+def _key(seed: int, serial: int) -> int:
+    return (seed * 1_000_003 + serial * 7_919 + 12_345) & 0x7FFFFFFFFFFF
