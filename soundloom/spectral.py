@@ -13,6 +13,7 @@ the backward pass through `abs` of a complex tensor costs more than the transfor
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -159,8 +160,27 @@ def _check(n_fft: int, hop_length: int) -> None:
 def _rfft(audio: Tensor, n_fft: int, hop_length: int) -> Tensor:
     """[..., T] -> [..., N, F]: frames last but one, the layout in which the transform writes. bfloat16 has no FFT."""
     windowed = frame(audio.float(), n_fft=n_fft, hop_length=hop_length) * hann(n_fft, audio.device)
-    spectrum: Tensor = torch.fft.rfft(windowed)
+    spectrum: Tensor = _RealFFT.apply(windowed)
     return spectrum
+
+
+class _RealFFT(torch.autograd.Function):
+    """`rfft` whose backward pass is a real transform too: autograd's own is a complex one of twice the length and a copy.
+
+    With G = dL/dRe X + i dL/dIm X, dL/dx[t] = Re Σ_k G[k] e^{iωkt} over the half spectrum; the inverse transform counts
+    every inner bin twice, hence the halves.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, frames: Tensor) -> Tensor:
+        return torch.fft.rfft(frames)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        n_fft = 2 * (gradient.shape[-1] - 1)
+        halves = torch.full((gradient.shape[-1],), 0.5, device=gradient.device)
+        halves[0] = halves[-1] = 1.0
+        return torch.fft.irfft(gradient * halves, n=n_fft, norm="forward")
 
 
 def _overlap_add(pieces: Tensor, hop_length: int) -> Tensor:
