@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "soundloom"
 ROWS = [
     ["errors", "config", "paths", "audio"],
     ["spectral", "score", "midi", "draw"],
-    ["condition", "features", "caption", "losses", "metrics"],
+    ["condition", "pitch", "partials", "features", "caption", "losses", "metrics"],
     [
         "finding",
         "naming",

@@ -1,0 +1,352 @@
+"""One pitch per frame: spectral peaks, the combs that explain them, and the path through time that changes least.
+
+Each frame is looked at through three windows, the longest only for the lowest pitches, on decimated signals where
+that loses nothing. Every strong peak, divided by 1 to 12, proposes a pitch; a comb at each proposal is scored by the
+share of the peaks it explains, beyond what chance would, times the share of its own teeth that it finds. Time-domain
+methods (YIN and its kin) cannot tell a high pitch from its sub-harmonics, since both repeat; the empty teeth can.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+from soundloom import spectral
+from soundloom.errors import ConfigError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Floats = NDArray[np.float32]
+
+CANDIDATES = 5  # pitches kept per frame
+PARTIALS = 40  # teeth of a comb
+PROPOSERS = 6  # strongest peaks, each of which may be any of the first twelve partials
+DIVISORS = 12
+STRONG = 0.016  # peaks count down to 36 dB below the strongest of their frame
+SILENCE = 1e-5  # amplitude of a partial below which there is nothing: -100 dBFS
+VOICED = 0.15  # score at which a pitch is worth as much as none
+GLIDE = 0.05  # cost of a semitone of movement between neighbouring frames, up to JUMP
+JUMP = 0.4
+SWITCH = 0.15  # cost of going from voiced to unvoiced or back
+WINDOWS = ((0.0464, 48000.0), (0.0929, 5600.0), (0.1858, 5600.0))  # seconds, and the sample rate that is enough for it
+RESOLVED = 4.4  # bins between partials that a Hann window (main lobe 4 bins) tells apart
+
+
+def kernel(function: Function) -> Function:
+    """A loop compiled by numba, kept on disk between runs."""
+    return cast(Function, njit(cache=True, fastmath=True, nogil=True)(function))
+
+
+@dataclass(frozen=True)
+class PitchTrack:
+    """The pitch over time. Shapes [B, N]: `f0_hz`, 0 where unvoiced; `voiced`, 0 or 1; `confidence`, 0 to 1."""
+
+    f0_hz: Tensor
+    voiced: Tensor
+    confidence: Tensor
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What each frame says for itself, best first. Shapes [B, N, CANDIDATES]; score 0: no candidate."""
+
+    f0_hz: Floats
+    score: Floats
+
+
+@dataclass(frozen=True)
+class _Level:
+    decimation: int
+    window: int  # samples at the decimated rate
+    low_hz: float
+    high_hz: float
+
+
+def track_pitch(
+    audio: Tensor, *, sample_rate: int, hop_length: int, low_hz: float = 24.0, high_hz: float = 5000.0
+) -> PitchTrack:
+    """The pitch of every frame, or that there is none: to a few cents on steady notes, from 24 Hz to 5 kHz.
+
+    audio [B, T] -> tracks [B, N] on its device; computed on the CPU. Frames are scored one by one by `candidates`, from
+    no more than `lookahead_s` beyond them; over them goes the path of least movement (Viterbi), which sees all frames.
+
+    >>> import torch
+    >>> tone = torch.sin(2 * torch.pi * 440 * torch.arange(22050) / 44100)[None]
+    >>> track = track_pitch(tone, sample_rate=44100, hop_length=512)
+    >>> round(track.f0_hz[0, 20].item(), 1)
+    440.0
+    """
+    found = candidates(audio, sample_rate=sample_rate, hop_length=hop_length, low_hz=low_hz, high_hz=high_hz)
+    f0_hz = np.zeros(found.f0_hz.shape[:2], np.float32)
+    score = np.zeros_like(f0_hz)
+    for row in range(len(f0_hz)):
+        _follow(found.f0_hz[row], found.score[row], f0_hz[row], score[row])
+    pitch = torch.from_numpy(f0_hz).to(audio.device)
+    return PitchTrack(pitch, (pitch > 0).float(), torch.from_numpy(score).to(audio.device).clamp(0, 1))
+
+
+def candidates(
+    audio: Tensor, *, sample_rate: int, hop_length: int, low_hz: float = 24.0, high_hz: float = 5000.0
+) -> Candidates:
+    """What pitches each frame could have: the part of `track_pitch` that a live stream can use. audio [B, T]."""
+    if audio.ndim != 2:
+        raise ConfigError(
+            f"audio has shape {list(audio.shape)}, but pitch is tracked on [B, T]: mix the channels first"
+        )
+    if not 10 <= low_hz < high_hz <= sample_rate / 2:
+        raise ConfigError(
+            f"pitch from {low_hz:g} to {high_hz:g} Hz cannot be tracked at {sample_rate} Hz: "
+            f"10 <= low < high <= {sample_rate / 2:g}"
+        )
+    n = spectral.frames(audio.shape[-1], hop_length=hop_length)
+    f0_hz = np.zeros((len(audio) * n, CANDIDATES), np.float32)
+    score = np.zeros_like(f0_hz)
+    with torch.no_grad():
+        signal, factor = audio.detach().float().cpu(), 1
+        for level in _levels(sample_rate, hop_length, low_hz, high_hz):
+            if level.decimation > factor:
+                signal, factor = _decimate(signal, level.decimation // factor), level.decimation
+            parts = _spectra(signal, level.window, hop_length // factor)
+            bin_hz = sample_rate / factor / level.window
+            _score(parts, _emphasis(level.window, bin_hz), bin_hz, level.low_hz, level.high_hz, f0_hz, score)
+    shape = (len(audio), n, CANDIDATES)
+    return Candidates(f0_hz.reshape(shape), score.reshape(shape))
+
+
+def lookahead_s(*, sample_rate: int, hop_length: int, low_hz: float = 24.0, high_hz: float = 5000.0) -> float:
+    """Seconds of sound beyond the centre of a frame that `candidates` needs: half its longest window and filter."""
+    reach = 0.0
+    for level in _levels(sample_rate, hop_length, low_hz, high_hz):
+        reach = max(reach, level.decimation * (level.window / 2 + (8 if level.decimation > 1 else 0)) / sample_rate)
+    return reach
+
+
+def _levels(sample_rate: int, hop_length: int, low_hz: float, high_hz: float) -> list[_Level]:
+    """The windows, shortest first; each takes the pitches that it resolves and the shorter ones do not."""
+    levels: list[_Level] = []
+    for seconds, enough in WINDOWS:
+        decimation = 1
+        while sample_rate / decimation > enough and hop_length % (2 * decimation) == 0:
+            decimation *= 2
+        rate = sample_rate / decimation
+        window = 2 ** round(math.log2(seconds * rate))
+        bottom = max(low_hz, RESOLVED * rate / window)
+        if seconds == WINDOWS[-1][0]:
+            bottom = low_hz
+        if bottom < high_hz:
+            levels.append(_Level(decimation, window, bottom, high_hz))
+            high_hz = bottom
+    return levels
+
+
+def _decimate(audio: Tensor, factor: int) -> Tensor:
+    """Every factor-th sample of the low-passed signal; sample m of the result sits on sample m·factor."""
+    half = 8 * factor
+    n = spectral.frames(audio.shape[-1], hop_length=factor)
+    padded = F.pad(audio, (half, half + n * factor - audio.shape[-1]))
+    return padded.unfold(-1, 2 * half + 1, factor)[..., :n, :] @ _low_pass(factor)
+
+
+@lru_cache(maxsize=8)
+def _low_pass(factor: int) -> Tensor:
+    """A windowed sinc of eight zero crossings a side, half its gain at 0.9 of the new Nyquist frequency."""
+    with torch.inference_mode(False):
+        half = 8 * factor
+        t = torch.arange(-half, half + 1, dtype=torch.float64)
+        taps = torch.sinc(0.9 * t / factor) * torch.cos(math.pi * t / (2 * half + 2)).square()
+        return (taps / taps.sum()).float()
+
+
+def _spectra(signal: Tensor, window: int, hop_length: int) -> Floats:
+    """[B, T] -> [B·N, F, 2], scaled so that a sinusoid's peak is its amplitude."""
+    framed = spectral.frame(signal, n_fft=window, hop_length=hop_length).flatten(0, 1)
+    spectrum = torch.fft.rfft(framed * (spectral.hann(window, signal.device) * (4 / window)))
+    return cast(Floats, torch.view_as_real(spectrum).numpy())
+
+
+@lru_cache(maxsize=16)
+def _emphasis(window: int, bin_hz: float) -> Floats:
+    """Weight of each bin: 6 dB an octave above 1 kHz, as the ear has it up to 4 kHz. Without it the knock of the
+    hammer outweighs the highest notes of a piano."""
+    return np.sqrt(1 + (np.arange(window // 2 + 1) * bin_hz / 1000) ** 2).astype(np.float32)
+
+
+@kernel
+def _peaks(magnitudes: Any, bin_hz: float, freqs: Any, amps: Any) -> int:
+    """Local maxima down to STRONG of the largest, with Grandke's interpolation for the Hann window (1983)."""
+    floor = 0.0
+    last = magnitudes.shape[0] - 1
+    for k in range(1, last):
+        floor = max(floor, magnitudes[k])
+    if floor < SILENCE:
+        return 0
+    floor *= STRONG
+    count = 0
+    for k in range(1, last):
+        m = magnitudes[k]
+        if m > floor and m > magnitudes[k - 1] and m >= magnitudes[k + 1]:
+            if magnitudes[k + 1] > magnitudes[k - 1]:
+                ratio = magnitudes[k + 1] / m
+                shift = (2 * ratio - 1) / (ratio + 1)
+            else:
+                ratio = magnitudes[k - 1] / m
+                shift = -(2 * ratio - 1) / (ratio + 1)
+            freqs[count] = (k + shift) * bin_hz
+            amps[count] = m * (1 + 0.65 * shift * shift)  # the scalloping of the window, undone to second order
+            count += 1
+    return count
+
+
+@kernel
+def _comb(f0: float, freqs: Any, amps: Any, count: int, total: float, bin_hz: float) -> tuple[float, float]:
+    """The score of a comb at f0, and f0 refined on the peaks it meets.
+
+    score = (explained - chance) · (filled / expected). A tooth follows the stretch of the teeth before it, so that
+    stiff strings are met. Refined: f_p / p = f0 + c·p², the first order of p·f0·√(1 + B·p²), by least squares weighted
+    with amplitude and p² (the same error in Hz counts p times less in f0).
+    """
+    explained = filled = expected = pending = met = 0.0
+    s0 = s1 = s2 = t0 = t1 = 0.0
+    stretched = f0
+    j = 0
+    for p in range(1, PARTIALS + 1):
+        target = stretched * p
+        tolerance = min(max(0.6 * bin_hz, 0.025 * target), 0.15 * f0)
+        if target - tolerance > freqs[count - 1]:
+            break
+        while j < count and freqs[j] < target - tolerance:
+            j += 1
+        best = -1
+        while j < count and freqs[j] < target + tolerance:
+            if best < 0 or amps[j] > amps[best]:
+                best = j
+            j += 1
+        weight = 1 / math.sqrt(p)
+        pending += weight  # teeth beyond the last one met are not missed: a sound may end there
+        if best >= 0:
+            off = (freqs[best] - target) / tolerance
+            close = 1 - off * off
+            a = amps[best]
+            explained += a * (close - 2 * tolerance / f0)
+            met += a
+            filled += weight * close
+            expected += pending
+            pending = 0.0
+            y = freqs[best] / p
+            stretched += 0.5 * (y - stretched)
+            if p <= 12:
+                x = float(p * p)
+                w = a * x
+                s0 += w
+                s1 += w * x
+                s2 += w * x * x
+                t0 += w * y
+                t1 += w * x * y
+    if expected == 0.0:
+        return 0.0, f0
+    chance = min(max(1.2 * bin_hz, 0.05 * f0), 0.3 * f0) / f0
+    explained -= chance * (total - met)
+    s2 += 12 * s0  # holds c to 0 unless several partials speak
+    refined = (t0 * s2 - t1 * s1) / (s0 * s2 - s1 * s1)
+    return max(0.0, explained / total) * filled / expected, refined
+
+
+@kernel
+def _score(parts: Any, emphasis: Any, bin_hz: float, low: float, high: float, f0_hz: Any, score: Any) -> None:
+    """Scores the pitches from low to high of every frame [N, F, 2] into the best lists f0_hz, score [N, CANDIDATES]."""
+    bins = parts.shape[1]
+    magnitudes = np.empty(bins, np.float32)
+    freqs = np.empty(bins, np.float64)
+    amps = np.empty(bins, np.float64)
+    proposed = np.empty(PROPOSERS, np.int64)
+    for n in range(parts.shape[0]):
+        for k in range(bins):
+            magnitudes[k] = math.sqrt(parts[n, k, 0] ** 2 + parts[n, k, 1] ** 2) * emphasis[k]
+        count = _peaks(magnitudes, bin_hz, freqs, amps)
+        total = 0.0
+        for i in range(count):
+            total += amps[i]
+        for rank in range(min(PROPOSERS, count)):
+            best = -1
+            for i in range(count):
+                taken = False
+                for r in range(rank):
+                    taken = taken or proposed[r] == i
+                if not taken and (best < 0 or amps[i] > amps[best]):
+                    best = i
+            proposed[rank] = best
+            for divisor in range(1, DIVISORS + 1):
+                f0 = freqs[best] / divisor
+                if f0 < low:
+                    break
+                if f0 < high:
+                    value, refined = _comb(f0, freqs, amps, count, total, bin_hz)
+                    if abs(refined - f0) > 0.06 * f0:
+                        refined = f0
+                    _keep(refined, value, f0_hz[n], score[n])
+
+
+@kernel
+def _keep(f0: float, value: float, f0_hz: Any, score: Any) -> None:
+    """Puts a pitch into the list of the best, in the place of one within 2 % if there is one."""
+    slot = CANDIDATES - 1
+    for c in range(CANDIDATES):
+        if abs(f0_hz[c] - f0) < 0.02 * f0:
+            slot = c
+            break
+    if value <= score[slot]:
+        return
+    while slot > 0 and value > score[slot - 1]:
+        f0_hz[slot], score[slot] = f0_hz[slot - 1], score[slot - 1]
+        slot -= 1
+    f0_hz[slot], score[slot] = f0, value
+
+
+@kernel
+def _step_cost(a: float, b: float) -> float:
+    """The cost of going from pitch a to pitch b in one frame; 0 Hz is unvoiced."""
+    if a == 0.0 and b == 0.0:
+        return 0.0
+    if a == 0.0 or b == 0.0:
+        return SWITCH
+    return min(GLIDE * 12 * abs(math.log2(a / b)), JUMP)
+
+
+@kernel
+def _follow(f0_hz: Any, score: Any, path_hz: Any, path_score: Any) -> None:
+    """The path of the highest sum of scores less costs of movement through [N, CANDIDATES] and "unvoiced" (Viterbi)."""
+    n_frames = f0_hz.shape[0]
+    states = CANDIDATES + 1
+    came = np.zeros((n_frames, states), np.int64)
+    value = np.zeros(states)
+    for n in range(n_frames):
+        following = np.empty(states)
+        for s in range(states):
+            here = f0_hz[n, s] if s < CANDIDATES else 0.0
+            gain = score[n, s] - VOICED if s < CANDIDATES else 0.0
+            if s < CANDIDATES and score[n, s] == 0.0:
+                gain = -1e9
+            top = -1e18
+            for r in range(states):
+                there = 0.0
+                if n > 0 and r < CANDIDATES:
+                    there = f0_hz[n - 1, r]
+                v = value[r] - (_step_cost(there, here) if n > 0 else 0.0)
+                if v > top:
+                    top = v
+                    came[n, s] = r
+            following[s] = top + gain
+        value = following
+    s = int(np.argmax(value)) if n_frames else 0
+    for n in range(n_frames - 1, -1, -1):
+        if s < CANDIDATES:
+            path_hz[n] = f0_hz[n, s]
+            path_score[n] = score[n, s]
+        s = came[n, s]
