@@ -1,4 +1,4 @@
-"""The built-in bank: some 300 sounds that Soundloom makes itself, so that everything can be tried without recordings."""
+"""The built-in bank: some 300 sounds that Soundloom makes itself, to try everything without recordings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from soundloom.score import Note, Score, pitch_name
 
 SAMPLE_RATE = 44100
 PEAK_DB = -1.0  # of the hardest touch
+TRIM = 3e-4  # -70 dB: a sound ends when it has fallen below this
 SOFTEST_DB = -15.0  # how much lower a velocity near 0 peaks
 
 
@@ -42,7 +43,7 @@ class Kind:
 
 
 def make(folder: Path | str, *, seed: int = 0) -> int:
-    """Write the bank into a folder and say how many sounds it has: 50 of each of six kinds, 44.1 kHz, mono.
+    """Write the bank into a folder and say how many sounds it has: 50 or 51 of each of six kinds, 44.1 kHz, mono.
 
     Files are `{kind}_{note}_{velocity}.wav`: the note that sounds (of a kick or a snare where its fall comes to rest,
     of a hat the lowest of its metal), the velocity from 1 to 127. The same seed gives the same bank.
@@ -69,10 +70,12 @@ def _sound(kind: Kind, layers: list[Layer], pitch: int, velocity: int, *, seed: 
         part = render(score, {0: layer.engine}, sample_rate=SAMPLE_RATE, seed=seed + 1000 * index).samples
         length = min(part.shape[1], total.shape[1])
         total[:, :length] += np.float32(layer.level) * part[:, :length]
+    top = np.abs(total).max()
+    total = total[:, : np.flatnonzero(np.abs(total) > TRIM * top)[-1] + 1]
     fade = round(0.08 * total.shape[1])
     total[:, -fade:] *= np.linspace(1, 0, fade, dtype=np.float32) ** 2
     peak = 10 ** ((PEAK_DB + SOFTEST_DB * (1 - loudness)) / 20)
-    return total * np.float32(peak / np.abs(total).max())
+    return total * np.float32(peak / top)
 
 
 def _pluck(rng: np.random.Generator) -> list[Layer]:
@@ -118,8 +121,8 @@ def _pad(rng: np.random.Generator) -> list[Layer]:
     synth = {
         "osc1_shape": rng.uniform(1.0, 3.0),
         "osc2_shape": rng.uniform(1.0, 3.0),
-        "osc2_level": 0.5,
-        "osc2_semitones": rng.uniform(0.08, 0.16),
+        "osc2_level": rng.uniform(0.2, 0.4),  # less than the first: their beating never cancels
+        "osc2_semitones": rng.uniform(0.04, 0.1),
         "pulse_width": rng.uniform(0.2, 0.5),
         "vibrato_hz": rng.uniform(3.5, 5.5),
         "vibrato_cents": rng.uniform(0, 8),
@@ -136,7 +139,7 @@ def _pad(rng: np.random.Generator) -> list[Layer]:
         "sustain": 0.8,
         "release_s": 1.6,
     }
-    wide = synth | {"osc2_semitones": -synth["osc2_semitones"] * 1.3, "osc1_level": 0.2}
+    wide = synth | {"osc2_semitones": -synth["osc2_semitones"] * 1.3, "osc1_level": 0.3, "osc2_level": 0.2}
     octave = rng.choice([-12.0, 0.0, 12.0])
     return [Layer(Subtractive(synth)), Layer(Subtractive(wide), pitch=octave, level=rng.uniform(0.2, 0.5))]
 
@@ -198,7 +201,7 @@ def _snare(rng: np.random.Generator) -> list[Layer]:
 
 def _hat(rng: np.random.Generator) -> list[Layer]:
     """Six square waves in no harmonic relation, as in the drum machines of 1980, and noise, without their lows."""
-    decay_s = float(np.exp(rng.uniform(np.log(0.06), np.log(0.9))))
+    decay_s = float(np.exp(rng.uniform(np.log(0.07), np.log(1.6))))
     metal = {
         "osc1_shape": 3.0,
         "osc2_shape": 3.0,
@@ -223,10 +226,10 @@ def _hat(rng: np.random.Generator) -> list[Layer]:
 
 
 KINDS = (
-    Kind("pluck", tuple(range(40, 90, 2)), (64, 112), 1.6, 2.0, _pluck),
+    Kind("pluck", tuple(range(40, 90, 2)), (64, 112), 1.8, 2.2, _pluck),
     Kind("bass", tuple(range(24, 49)), (64, 112), 0.9, 1.2, _bass),
     Kind("pad", tuple(range(36, 86, 2)), (64, 112), 1.6, 2.8, _pad),
-    Kind("kick", tuple(range(26, 36)), (40, 64, 88, 108, 127), 0.5, 0.6, _kick),
-    Kind("snare", tuple(range(50, 60)), (40, 64, 88, 108, 127), 0.4, 0.5, _snare),
-    Kind("hat", tuple(range(52, 62)), (40, 64, 88, 108, 127), 0.6, 0.7, _hat),
+    Kind("kick", tuple(range(24, 41)), (48, 88, 127), 0.8, 0.8, _kick),
+    Kind("snare", tuple(range(48, 65)), (48, 88, 127), 0.4, 0.6, _snare),
+    Kind("hat", tuple(range(50, 67)), (48, 88, 127), 1.2, 1.2, _hat),
 )

@@ -63,7 +63,7 @@ class Subtractive(AbstractPolyphonic):
     row = np.dtype(
         [
             *FIELDS,
-            *[(name, "f8") for name in ("pitch", "velocity", "env", "filter_env", "ic1", "ic2", "shaped")],
+            *[(name, "f8") for name in ("pitch", "velocity", "env", "filter_env", "ic1", "ic2", "shaped", "dc")],
             *[(name, "f8") for name in ("cutoff", "g", "g_step", "gain", "gain_step")],  # g, gain: at the tick's start
             *[(name, "i8") for name in ("stage", "filter_stage", "phase1", "phase2")],  # phases: at the tick's start
             *[(name, "i8") for name in ("increment1", "increment2", "bend1", "bend2")],  # per sample, per sample²
@@ -83,6 +83,7 @@ class Subtractive(AbstractPolyphonic):
             "cutoff_octave": math.log2(values["cutoff_hz"]),
             "drive": 10 ** (values["drive_db"] / 20) if values["drive_db"] else 0.0,
             "gain": 10 ** (values["gain_db"] / 20),
+            "dc_tracking": 2 * math.pi * 5 / sample_rate,  # below 5 Hz
             "smoothing": 1 - math.exp(-1 / (0.005 * ticks)),  # knobs glide in 5 ms
         }
         return np.array([tuple(derived.values())], dtype=[(name, "f8") for name in derived])
@@ -276,12 +277,14 @@ def _render(rows, params, waves, offsets, bits, harmonics, sample_rate, out):  #
             v.ic1, v.ic2 = ic1, ic2
 
             if p.drive > 0:
-                x0 = v.shaped
+                x0, dc = v.shaped, v.dc
                 for j in range(m):
                     x1 = p.drive * buffer[j]
-                    buffer[j] = (x1 + x0) / (math.sqrt(1.0 + x1 * x1) + math.sqrt(1.0 + x0 * x0))
+                    y = (x1 + x0) / (math.sqrt(1.0 + x1 * x1) + math.sqrt(1.0 + x0 * x0))
                     x0 = x1
-                v.shaped = x0
+                    dc += p.dc_tracking * (y - dc)  # what saturation makes of lopsided waves
+                    buffer[j] = y - dc
+                v.shaped, v.dc = x0, dc
 
             env = v.env
             for j in range(m):
