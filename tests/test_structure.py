@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "soundloom"
 
 # The rows of the design: a file may import from the rows above it and from names to its left in its own row.
 ROWS = [
-    ["errors", "config", "paths", "audio"],
+    ["errors", "config", "paths", "audio", "terminal"],
     ["spectral", "score", "midi", "draw"],
     ["condition", "pitch", "partials", "features", "caption", "losses", "metrics"],
     [
@@ -27,12 +27,12 @@ ROWS = [
     ],
     ["models.codec", "models.vae"],
     ["runtime", "checkpoint"],
-    ["evaluate"],
+    ["run", "evaluate"],
     ["optimise", "runlog", "resume", "preview", "train"],
     ["instruments.base", "instruments.voices", "instruments.subtractive", "instruments.pluck", "instruments.neural"],
     ["render"],
     ["factory"],
-    ["demo"],
+    ["api", "phrase", "demo"],
     ["cli"],
 ]
 FAMILIES = {"models.codec", "models.vae"}

@@ -1,0 +1,220 @@
+"""What `import soundloom as sl` offers: the main way in a few calls, shared by the command line and by scripts."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from soundloom import audio
+from soundloom.audio import Waveform
+from soundloom.bank import SoundBank
+from soundloom.config import did_you_mean
+from soundloom.errors import ConfigError, ModelError, ScoreError
+from soundloom.features import describe
+from soundloom.instruments.base import AbstractInstrument
+from soundloom.instruments.neural import MakesOneShots, OneShot
+from soundloom.instruments.pluck import Pluck
+from soundloom.instruments.subtractive import Subtractive
+from soundloom.midi import read as read_midi
+from soundloom.models.base import Samples
+from soundloom.paths import make_folder, replacing
+from soundloom.render import fit_peak, render
+from soundloom.run import Run, families_that
+from soundloom.runlog import Progress
+from soundloom.score import Score, parse
+from soundloom.train import TrainConfig, fit
+
+ENGINES: dict[str, type[Subtractive] | type[Pluck]] = {"subtractive": Subtractive, "pluck": Pluck}
+
+
+def scan(
+    folder: Path | str,
+    out: Path | str,
+    *,
+    label_from: str | None = None,
+    labels: Path | str | None = None,
+    split: Path | str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SoundBank:
+    """A bank in the folder `out`, from the sounds in `folder`. Again on the same folders: only what changed is read."""
+    return SoundBank.scan(folder, out, label_from=label_from, labels=labels, split=split, progress=progress)
+
+
+def bank_facts(bank: SoundBank) -> dict[str, Any]:
+    """A bank in numbers, for `--json`."""
+    return {
+        "folder": str(bank.folder),
+        "kind": bank.kind,
+        "sample_rate": bank.sample_rate,
+        "channels": bank.channels,
+        "clips": len(bank),
+        "seconds": round(float(np.nansum(bank.column("seconds"))), 3),
+        "splits": {name: len(bank.clips(name)) for name in ("train", "validation", "test")},
+        "label_rule": bank.label_rule,
+        "labels": {label: int((bank.column("label") == label).sum()) for label in bank.labels},
+        "pitched": int(np.isfinite(np.asarray(bank.column("pitch"), float)).sum()),
+        "name_pitch_offset_semitones": bank.name_pitch_offset_semitones,
+        "left_out": [{"path": path, "reason": reason} for path, reason in bank.left_out],
+    }
+
+
+def bank_words(bank: SoundBank) -> str:
+    """A bank in a few lines, for people."""
+    facts = bank_facts(bank)
+    labels = ", ".join(f"{name} {n}" for name, n in sorted(facts["labels"].items(), key=lambda item: -item[1])[:12])
+    more = f" and {len(bank.labels) - 12} more" if len(bank.labels) > 12 else ""
+    lines = [
+        f"{facts['clips']} sounds ({bank.kind}), {facts['seconds'] / 60:.1f} minutes at {bank.sample_rate} Hz, "
+        f"{facts['pitched']} with a pitch",
+        f"labels: {labels}{more} ({bank.label_rule})" if labels else f"no labels ({bank.label_rule})",
+        "split: " + ", ".join(f"{name} {n}" for name, n in facts["splits"].items()),
+    ]
+    if bank.name_pitch_offset_semitones:
+        offset = bank.name_pitch_offset_semitones
+        lines.append(f"the sounds are {offset:+g} semitones off the notes in their names: the measured pitch is used")
+    if bank.left_out:
+        path, reason = bank.left_out[0]
+        lines.append(f"left out: {len(bank.left_out)}, for example {' '.join(path.split())} ({reason})")
+    return "\n".join(lines)
+
+
+def train(
+    bank: SoundBank | Path | str,
+    folder: Path | str,
+    *,
+    family: str = "vae",
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    settings: Sequence[str] = (),
+) -> Run:
+    """Trains a model in `folder` and opens it. The same call goes on with a run that was cut short.
+
+    Give `minutes` or `steps`; neither means ten minutes. `settings` are `key=value` texts for the family's config.
+    """
+    bank = bank if isinstance(bank, SoundBank) else SoundBank.load(bank)
+    if minutes is None and steps is None:
+        minutes = 10.0
+    fit(family, bank, TrainConfig(minutes=minutes, steps=steps, seed=seed, device=device), folder, settings=settings)
+    return Run.load(folder, device=device)
+
+
+def write_sounds(sounds: Sequence[Waveform], folder: Path | str, *, digits: int = 2) -> list[Path]:
+    """Numbered WAV files, 00.wav and on."""
+    folder = make_folder(folder)
+    files = [folder / f"{i:0{digits}d}.wav" for i in range(len(sounds))]
+    for file, sound in zip(files, sounds, strict=True):
+        audio.write(file, fit_peak(sound)[0])
+    return files
+
+
+def write_samples(
+    run: Run,
+    folder: Path | str,
+    n: int,
+    *,
+    seed: int = 0,
+    label: str | None = None,
+    pitch: float | str | None = None,
+    seconds: float | None = None,
+) -> dict[str, Any]:
+    """New sounds as 000.wav and on, and `samples.json`: what was asked for, and what came out, measured."""
+    folder = make_folder(folder)
+    sounds = run.sample(n, seed=seed, label=label, pitch=pitch, seconds=seconds)
+    files = write_sounds(sounds, folder, digits=3)
+    document = {
+        "run": str(run.folder),
+        "family": run.family,
+        "seed": seed,
+        "asked": {"label": label, "pitch": pitch, "seconds": seconds},
+        "sounds": [
+            {"file": file.name, "seconds": round(sound.seconds, 4), "measured": measured(sound)}
+            for file, sound in zip(files, sounds, strict=True)
+        ],
+    }
+    with replacing(folder / "samples.json") as part:
+        part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return document
+
+
+def measured(sound: Waveform) -> dict[str, float | None]:
+    """What can be said of a sound: pitch (MIDI), loudness, brightness, noisiness, attack and decay; null: not there."""
+    samples = torch.from_numpy(sound.mono().samples)
+    facts = describe(samples, torch.tensor([samples.shape[1]]), sample_rate=sound.sample_rate)
+    names = ("pitch", "pitch_confidence", "loudness_lufs", "brightness_hz", "noisiness", "attack_s", "decay_s")
+    values = {name: float(getattr(facts, name)[0]) for name in names}
+    return {name: round(value, 4) if abs(value) < float("inf") else None for name, value in values.items()}
+
+
+def instrument(text: str, *, seed: int = 0, device: str | None = None) -> AbstractInstrument:
+    """What plays, from one text: `subtractive`, `pluck` or the folder of a run; knobs follow after commas.
+
+    >>> type(instrument("subtractive,cutoff_hz=800")).__name__
+    'Subtractive'
+    """
+    name, *settings = (part.strip() for part in text.split(","))
+    pairs = [setting.partition("=") for setting in settings]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise ConfigError(f"'{key}' in '{text}' is not key=value, as in subtractive,cutoff_hz=800")
+    if name in ENGINES:
+        return ENGINES[name]({key: _number(key, value) for key, _, value in pairs})
+    if not Path(name).is_dir():
+        known = did_you_mean(name, ENGINES)
+        raise ConfigError(f"there is no instrument '{name}': {known} A folder made by `soundloom train` plays too")
+    run = Run.load(name, device=device)
+    label = next((value for key, _, value in pairs if key == "label"), None)
+    knobs = {key: _number(key, value) for key, _, value in pairs if key != "label"}
+    return one_shot(run, knobs, label=label, seed=seed)
+
+
+def one_shot(
+    run: Run, settings: Mapping[str, float] | None = None, *, label: str | None = None, seed: int = 0
+) -> OneShot:
+    """A trained model as an instrument; a family that makes no sounds of its own is refused with `ModelError`."""
+    if not isinstance(run.model, Samples):
+        raise ModelError(f"a {run.family} has no sounds of its own to play: train a {families_that('sample')}")
+    return OneShot(cast(MakesOneShots, run.model), settings, label=label, seed=seed)
+
+
+def play(
+    score: str, voices: Sequence[str], *, bpm: float = 120.0, sample_rate: int = 44100, seed: int = 0,
+    device: str | None = None,
+) -> Waveform:  # fmt: skip
+    """A MIDI file or a typed phrase, played by instruments given as texts (`instrument`), one for all channels or
+    `2=pluck` for one of them; never above -1 dB."""
+    notes = read_midi(score) if Path(score).suffix.lower() in (".mid", ".midi") else parse(score, bpm=bpm)
+    instruments: dict[int, AbstractInstrument] = {}
+    rest: AbstractInstrument | None = None
+    for voice in voices:
+        number, equals, name = voice.partition("=")
+        if equals and number.strip().isdigit():
+            instruments[int(number)] = instrument(name, seed=seed, device=device)
+        else:
+            rest = instrument(voice, seed=seed, device=device)
+    if rest is not None:
+        instruments = {note.channel: rest for note in notes.notes} | instruments
+    return fit_peak(render(Score(notes.notes), instruments, sample_rate=sample_rate, seed=seed))[0]
+
+
+def shown_on(bar: Callable[[float, str], None]) -> Callable[[Progress], None]:
+    """What `fit` calls as it goes on, shown on a progress bar in words."""
+
+    def show(now: Progress) -> None:
+        score = f", score {now.score:.3f}" if now.score is not None else ""
+        left = f"{now.eta_s / 60:.0f} min" if now.eta_s >= 90 else f"{now.eta_s:.0f} s"
+        words = f"step {now.step} of {now.steps}{score}, {now.audio_s_per_s:.0f} s of sound a second, {left} left"
+        bar(now.step / max(now.steps, 1), words if now.doing == "training" else now.doing)
+
+    return show
+
+
+def _number(key: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ScoreError(f"the knob {key} is '{text}', which is no number") from None

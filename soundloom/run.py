@@ -1,0 +1,176 @@
+"""What a trained folder can do, as one object: new sounds, re-syntheses, morphs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from soundloom import checkpoint
+from soundloom.audio import Waveform, read, resample
+from soundloom.condition import Condition
+from soundloom.errors import AudioError, ConditionError, ConfigError, ModelError
+from soundloom.models.base import AbstractModel, Codes, Embedding, Embeds, Samples
+from soundloom.score import parse_pitch
+
+BATCH = 8  # sounds made at once: enough to fill a core, little enough to fit a small memory
+
+
+class Run:
+    """A trained folder, ready to be used. `Run.load(folder)`, or what `soundloom.train` returns.
+
+    Raises `ModelError` for a folder that holds no model, and where a family cannot do what is asked.
+    """
+
+    def __init__(self, folder: Path, model: AbstractModel) -> None:
+        self.folder, self.model = folder, model
+
+    @classmethod
+    def load(cls, folder: Path | str, *, device: str | None = None) -> "Run":
+        return cls(Path(folder), checkpoint.load(folder, device=device))
+
+    @property
+    def family(self) -> str:
+        return self.model.family
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that `sample` can be asked for."""
+        return tuple(self.model.config.labels)
+
+    @property
+    def sample_rate(self) -> int:
+        return int(self.model.config.sample_rate)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int = 1,
+        *,
+        seed: int = 0,
+        label: str | None = None,
+        pitch: float | str | None = None,
+        seconds: float | None = None,
+    ) -> list[Waveform]:
+        """n new sounds. `pitch` is a MIDI number or a note name; what is not given is as the bank had it.
+
+        The same seed and n give the same sounds.
+        """
+        model = self.model
+        if not isinstance(model, Samples):
+            raise ModelError(f"a {self.family} makes no new sounds: train a {families_that('sample')}")
+        if n < 1:
+            raise ConfigError(f"{n} sounds were asked for: ask for 1 or more")
+        if seconds is not None and not 0.01 <= seconds <= 600:
+            raise ConditionError(f"a length of {seconds:g} s was asked for: it goes from 0.01 to 600")
+        number = parse_pitch(pitch) if isinstance(pitch, str) else pitch
+        generator = torch.Generator().manual_seed(seed)
+        sounds: list[Waveform] = []
+        while len(sounds) < n:
+            size = min(BATCH, n - len(sounds))
+            condition = None
+            if label is not None or number is not None:
+                condition = Condition.of(size, self.labels, pitch=number, label=label).to(self.device)
+            audio = model.sample(size, seconds=seconds, condition=condition, generator=generator)
+            sounds += [self._waveform(sound) for sound in audio]
+        return sounds
+
+    @torch.no_grad()
+    def reconstruct(
+        self, sound: Waveform | Path | str, *, transpose: float = 0.0, voices: int = 1, seed: int = 0
+    ) -> Waveform:
+        """The sound as the model understands it, at its own rate, length, level and channels, `transpose` semitones up.
+
+        `voices`: how many notes sound at once, for chords (codec only).
+        """
+        sound = sound if isinstance(sound, Waveform) else read(sound)
+        if not -48 <= transpose <= 48:
+            raise ConfigError(f"a transposition of {transpose:g} semitones was asked for: it goes from -48 to 48")
+        audio, gain = self._heard(sound, mono=False)
+        if isinstance(self.model, Codes):
+            heard = audio.shape[-1]
+            code = self.model.encode(audio)
+            made = self.model.decode(code.transposed(transpose), seed=seed)[..., :heard]
+        elif isinstance(self.model, Embeds):
+            embedding = self.model.embed(audio)
+            moved = Embedding(embedding.z, embedding.pitch + transpose, embedding.seconds, embedding.label)
+            made = self.model.render(moved, seconds=sound.seconds, seed=seed)
+        else:
+            raise ModelError(f"a {self.family} re-synthesises nothing: train one of {families_that('encode', 'embed')}")
+        made_sound = Waveform(_numpy(made[:, 0]) / gain, self.sample_rate)
+        return _fitted(resample(made_sound, sound.sample_rate), sound.samples.shape[1])
+
+    @torch.no_grad()
+    def morph(
+        self, a: Waveform | Path | str, b: Waveform | Path | str, *, steps: int = 8, seed: int = 0
+    ) -> list[Waveform]:
+        """`steps` sounds on the way from a to b: the first and the last are the re-syntheses of a and b."""
+        model = self.model
+        if not isinstance(model, Embeds):
+            raise ModelError(f"a {self.family} has no single point for a sound: morph with a {families_that('embed')}")
+        if not 2 <= steps <= 1000:
+            raise ConfigError(f"a morph of {steps} steps was asked for: it goes from 2 to 1000")
+        start, end = (model.embed(self._heard(read_if_path(sound), mono=True)[0]) for sound in (a, b))
+        return [
+            self._waveform(model.render(between(start, end, float(part)), seed=seed)[0])
+            for part in np.linspace(0.0, 1.0, steps)
+        ]
+
+    def _waveform(self, audio: Tensor) -> Waveform:
+        return Waveform(_numpy(audio), self.sample_rate)
+
+    def _heard(self, sound: Waveform, *, mono: bool) -> tuple[Tensor, float]:
+        """A sound as the model's input [C, 1, T], every channel a sound of its own, and the gain applied to it."""
+        if sound.samples.shape[1] == 0 or not np.isfinite(sound.samples).all():
+            raise AudioError("the sound is empty or has NaN or infinite samples: choose another one")
+        sound = resample(sound.mono() if mono else sound, self.sample_rate)
+        peak = float(np.abs(sound.samples).max())
+        gain = 1 / peak if peak > 0 else 1.0  # banks keep clips at a peak of 1
+        return torch.from_numpy(sound.samples * np.float32(gain))[:, None].to(self.device), gain
+
+
+def load(folder: Path | str, *, device: str | None = None) -> Run:
+    """A trained folder, opened. `device` None takes the best there is."""
+    return Run.load(folder, device=device)
+
+
+def read_if_path(sound: Waveform | Path | str) -> Waveform:
+    return sound if isinstance(sound, Waveform) else read(sound)
+
+
+def between(a: Embedding, b: Embedding, part: float) -> Embedding:
+    """The point `part` of the way from a to b: straight in the latent, in semitones and in seconds.
+
+    Where only one of the two has a pitch or a label, or the labels differ, the nearer one decides.
+    """
+    nearer = a if part < 0.5 else b
+    pitch = a.pitch + (b.pitch - a.pitch) * part
+    return Embedding(
+        z=a.z + (b.z - a.z) * part,
+        pitch=torch.where(torch.isnan(pitch), nearer.pitch, pitch),
+        seconds=a.seconds + (b.seconds - a.seconds) * part,
+        label=nearer.label,
+    )
+
+
+def families_that(*methods: str) -> str:
+    """The names of the families that have one of the methods, for a message."""
+    names: Sequence[str] = [
+        name for name in checkpoint.FAMILIES if any(hasattr(checkpoint.family(name), method) for method in methods)
+    ]
+    return " or ".join(names)
+
+
+def _numpy(audio: Tensor) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+    return audio.detach().float().cpu().numpy()
+
+
+def _fitted(sound: Waveform, samples: int) -> Waveform:
+    """Cut or padded to a length: a rate change rounds it by a sample."""
+    missing = max(samples - sound.samples.shape[1], 0)
+    return Waveform(np.pad(sound.samples, ((0, 0), (0, missing)))[:, :samples], sound.sample_rate)
