@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from soundloom import spectral
+from soundloom.chords import track_pitches
 from soundloom.errors import ConfigError
 from soundloom.partials import inharmonicity
 from soundloom.pitch import PitchTrack, track_pitch
 
-__all__ = ["Descriptors", "PitchTrack", "describe", "inharmonicity", "track_pitch"]
+__all__ = ["Descriptors", "PitchTrack", "describe", "inharmonicity", "track_pitch", "track_pitches"]
 
 PITCHED = 0.15  # pitch_confidence below which a sound has no pitch
 SHORTEST_BLOCK_S = 0.4
@@ -81,17 +82,17 @@ def note_pitch(track: PitchTrack, weight: Tensor) -> tuple[Tensor, Tensor]:
     """The one pitch of each sound, MIDI, NaN where it has none, and how sure it is, 0 to 1: both [B].
 
     The median over voiced frames, weighted with their confidence and `weight` [B, N] (their amplitude). Sure is a
-    sound whose frames are sure and agree with the median within half a semitone.
+    sound most of whose frames are voiced, sure, and within half a semitone of the median.
     """
     midi = 69 + 12 * torch.log2(track.f0_hz.clamp(min=1e-3) / 440)
-    weight = weight.sqrt()
+    weight = weight.sqrt()  # so that the tail of a note counts beside its attack
     votes = weight * track.confidence * track.voiced
     order = midi.argsort(-1)
     rising = votes.gather(-1, order).cumsum(-1)
     middle = torch.searchsorted(rising, rising[:, -1:] / 2).clamp(max=midi.shape[-1] - 1)
     pitch = midi.gather(-1, order.gather(-1, middle))  # [B, 1]
     agree = (midi - pitch).abs() < 0.5
-    confidence = (votes * agree).sum(-1) / (weight * track.voiced).sum(-1).clamp(min=1e-9)
+    confidence = (votes * agree).sum(-1) / weight.sum(-1).clamp(min=1e-9)
     pitched = (confidence > PITCHED) & (track.voiced.sum(-1) > 0)
     return torch.where(pitched, pitch[:, 0], torch.nan), confidence
 
@@ -161,7 +162,8 @@ def _noisiness(power: Tensor, energy: Tensor) -> Tensor:
     bands = power[:, : power.shape[1] // 16 * 16].unflatten(1, (-1, 16))  # type: ignore[no-untyped-call]
     level = bands.mean(2)
     flatness = (bands.clamp(min=1e-20).log().mean(2).exp() / level.clamp(min=1e-20) * math.exp(0.5772)).clamp(max=1)
-    return (flatness * level).sum((1, 2)) / level.sum((1, 2)).clamp(min=1e-20)
+    share: Tensor = (flatness * level).sum((1, 2)) / level.sum((1, 2)).clamp(min=1e-20)
+    return share
 
 
 def _times(audio: Tensor, lengths: Tensor, *, sample_rate: int) -> tuple[Tensor, Tensor, Tensor]:

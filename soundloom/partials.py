@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soundloom import spectral
-from soundloom.pitch import Floats, kernel
+from soundloom.peaks import Floats, kernel
 
 WINDOW_S = 0.186
 STEADY_CENTS = 20.0  # frames whose pitch is farther from the note's are not looked at

@@ -7,41 +7,28 @@ methods (YIN and its kin) cannot tell a high pitch from its sub-harmonics, since
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numba import njit
-from numpy.typing import NDArray
 from torch import Tensor
 
 from soundloom import spectral
 from soundloom.errors import ConfigError
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-Floats = NDArray[np.float32]
+from soundloom.peaks import Floats, decimate, find_peaks, kernel, spectra
 
 CANDIDATES = 5  # pitches kept per frame
 PARTIALS = 40  # teeth of a comb
 PROPOSERS = 6  # strongest peaks, each of which may be any of the first twelve partials
 DIVISORS = 12
-STRONG = 0.016  # peaks count down to 36 dB below the strongest of their frame
-SILENCE = 1e-5  # amplitude of a partial below which there is nothing: -100 dBFS
 VOICED = 0.15  # score at which a pitch is worth as much as none
 GLIDE = 0.05  # cost of a semitone of movement between neighbouring frames, up to JUMP
 JUMP = 0.4
 SWITCH = 0.15  # cost of going from voiced to unvoiced or back
 WINDOWS = ((0.0464, 48000.0), (0.0929, 5600.0), (0.1858, 5600.0))  # seconds, and the sample rate that is enough for it
 RESOLVED = 4.4  # bins between partials that a Hann window (main lobe 4 bins) tells apart
-
-
-def kernel(function: Function) -> Function:
-    """A loop compiled by numba, kept on disk between runs."""
-    return cast(Function, njit(cache=True, fastmath=True, nogil=True)(function))
 
 
 @dataclass(frozen=True)
@@ -112,8 +99,8 @@ def candidates(
         signal, factor = audio.detach().float().cpu(), 1
         for level in _levels(sample_rate, hop_length, low_hz, high_hz):
             if level.decimation > factor:
-                signal, factor = _decimate(signal, level.decimation // factor), level.decimation
-            parts = _spectra(signal, level.window, hop_length // factor)
+                signal, factor = decimate(signal, level.decimation // factor), level.decimation
+            parts = spectra(signal, level.window, hop_length // factor)
             bin_hz = sample_rate / factor / level.window
             _score(parts, _emphasis(level.window, bin_hz), bin_hz, level.low_hz, level.high_hz, f0_hz, score)
     shape = (len(audio), n, CANDIDATES)
@@ -146,62 +133,11 @@ def _levels(sample_rate: int, hop_length: int, low_hz: float, high_hz: float) ->
     return levels
 
 
-def _decimate(audio: Tensor, factor: int) -> Tensor:
-    """Every factor-th sample of the low-passed signal; sample m of the result sits on sample m·factor."""
-    half = 8 * factor
-    n = spectral.frames(audio.shape[-1], hop_length=factor)
-    padded = F.pad(audio, (half, half + n * factor - audio.shape[-1]))
-    return padded.unfold(-1, 2 * half + 1, factor)[..., :n, :] @ _low_pass(factor)
-
-
-@lru_cache(maxsize=8)
-def _low_pass(factor: int) -> Tensor:
-    """A windowed sinc of eight zero crossings a side, half its gain at 0.9 of the new Nyquist frequency."""
-    with torch.inference_mode(False):
-        half = 8 * factor
-        t = torch.arange(-half, half + 1, dtype=torch.float64)
-        taps = torch.sinc(0.9 * t / factor) * torch.cos(math.pi * t / (2 * half + 2)).square()
-        return (taps / taps.sum()).float()
-
-
-def _spectra(signal: Tensor, window: int, hop_length: int) -> Floats:
-    """[B, T] -> [B·N, F, 2], scaled so that a sinusoid's peak is its amplitude."""
-    framed = spectral.frame(signal, n_fft=window, hop_length=hop_length).flatten(0, 1)
-    spectrum = torch.fft.rfft(framed * (spectral.hann(window, signal.device) * (4 / window)))
-    return cast(Floats, torch.view_as_real(spectrum).numpy())
-
-
 @lru_cache(maxsize=16)
 def _emphasis(window: int, bin_hz: float) -> Floats:
     """Weight of each bin: 6 dB an octave above 1 kHz, as the ear has it up to 4 kHz. Without it the knock of the
     hammer outweighs the highest notes of a piano."""
     return np.sqrt(1 + (np.arange(window // 2 + 1) * bin_hz / 1000) ** 2).astype(np.float32)
-
-
-@kernel
-def _peaks(magnitudes: Any, bin_hz: float, freqs: Any, amps: Any) -> int:
-    """Local maxima down to STRONG of the largest, with Grandke's interpolation for the Hann window (1983)."""
-    floor = 0.0
-    last = magnitudes.shape[0] - 1
-    for k in range(1, last):
-        floor = max(floor, magnitudes[k])
-    if floor < SILENCE:
-        return 0
-    floor *= STRONG
-    count = 0
-    for k in range(1, last):
-        m = magnitudes[k]
-        if m > floor and m > magnitudes[k - 1] and m >= magnitudes[k + 1]:
-            if magnitudes[k + 1] > magnitudes[k - 1]:
-                ratio = magnitudes[k + 1] / m
-                shift = (2 * ratio - 1) / (ratio + 1)
-            else:
-                ratio = magnitudes[k - 1] / m
-                shift = -(2 * ratio - 1) / (ratio + 1)
-            freqs[count] = (k + shift) * bin_hz
-            amps[count] = m * (1 + 0.65 * shift * shift)  # the scalloping of the window, undone to second order
-            count += 1
-    return count
 
 
 @kernel
@@ -269,7 +205,7 @@ def _score(parts: Any, emphasis: Any, bin_hz: float, low: float, high: float, f0
     for n in range(parts.shape[0]):
         for k in range(bins):
             magnitudes[k] = math.sqrt(parts[n, k, 0] ** 2 + parts[n, k, 1] ** 2) * emphasis[k]
-        count = _peaks(magnitudes, bin_hz, freqs, amps)
+        count = find_peaks(magnitudes, bin_hz, freqs, amps)
         total = 0.0
         for i in range(count):
             total += amps[i]
@@ -310,7 +246,7 @@ def _keep(f0: float, value: float, f0_hz: Any, score: Any) -> None:
 
 
 @kernel
-def _step_cost(a: float, b: float) -> float:
+def step_cost(a: float, b: float) -> float:
     """The cost of going from pitch a to pitch b in one frame; 0 Hz is unvoiced."""
     if a == 0.0 and b == 0.0:
         return 0.0
@@ -338,7 +274,7 @@ def _follow(f0_hz: Any, score: Any, path_hz: Any, path_score: Any) -> None:
                 there = 0.0
                 if n > 0 and r < CANDIDATES:
                     there = f0_hz[n - 1, r]
-                v = value[r] - (_step_cost(there, here) if n > 0 else 0.0)
+                v = value[r] - (step_cost(there, here) if n > 0 else 0.0)
                 if v > top:
                     top = v
                     came[n, s] = r

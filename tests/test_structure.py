@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "soundloom"
 ROWS = [
     ["errors", "config", "paths", "audio", "terminal"],
     ["spectral", "score", "midi", "draw"],
-    ["condition", "pitch", "partials", "features", "caption", "losses", "metrics"],
+    ["condition", "peaks", "pitch", "partials", "chords", "features", "caption", "losses", "metrics"],
     [
         "finding",
         "naming",
