@@ -121,7 +121,7 @@ def _pad(rng: np.random.Generator) -> list[Layer]:
     synth = {
         "osc1_shape": rng.uniform(1.0, 3.0),
         "osc2_shape": rng.uniform(1.0, 3.0),
-        "osc2_level": rng.uniform(0.2, 0.4),  # less than the first: their beating never cancels
+        "osc2_level": rng.uniform(0.15, 0.3),  # less than the first: their beating never cancels
         "osc2_semitones": rng.uniform(0.04, 0.1),
         "pulse_width": rng.uniform(0.2, 0.5),
         "vibrato_hz": rng.uniform(3.5, 5.5),
@@ -141,7 +141,7 @@ def _pad(rng: np.random.Generator) -> list[Layer]:
     }
     wide = synth | {"osc2_semitones": -synth["osc2_semitones"] * 1.3, "osc1_level": 0.3, "osc2_level": 0.2}
     octave = rng.choice([-12.0, 0.0, 12.0])
-    return [Layer(Subtractive(synth)), Layer(Subtractive(wide), pitch=octave, level=rng.uniform(0.2, 0.5))]
+    return [Layer(Subtractive(synth)), Layer(Subtractive(wide), pitch=octave, level=rng.uniform(0.2, 0.4))]
 
 
 def _kick(rng: np.random.Generator) -> list[Layer]:

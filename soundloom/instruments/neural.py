@@ -84,7 +84,7 @@ class OneShot(AbstractPolyphonic):
 
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         knobs = state.derived[0]
-        for row in rows[rows["active"] == 1]:
+        for row in (rows[slot] for slot in np.flatnonzero(rows["active"])):
             # The level is a closed form of the age, so that any split into blocks gives the same one.
             if not row["held"] and row["off_age"] < 0:
                 row["off_age"] = row["age"]
