@@ -15,7 +15,7 @@ from soundloom.pitch import PitchTrack, track_pitch
 
 __all__ = ["Descriptors", "PitchTrack", "describe", "inharmonicity", "track_pitch", "track_pitches"]
 
-PITCHED = 0.15  # pitch_confidence below which a sound has no pitch
+PITCHED = 0.05  # pitch_confidence below which a sound has no pitch
 SHORTEST_BLOCK_S = 0.4
 QUIETEST_LUFS = -120.0
 LONGEST_DECAY_S = 60.0
@@ -85,7 +85,6 @@ def note_pitch(track: PitchTrack, weight: Tensor) -> tuple[Tensor, Tensor]:
     sound most of whose frames are voiced, sure, and within half a semitone of the median.
     """
     midi = 69 + 12 * torch.log2(track.f0_hz.clamp(min=1e-3) / 440)
-    weight = weight.sqrt()  # so that the tail of a note counts beside its attack
     votes = weight * track.confidence * track.voiced
     order = midi.argsort(-1)
     rising = votes.gather(-1, order).cumsum(-1)

@@ -87,10 +87,10 @@ def candidates(
         raise ConfigError(
             f"audio has shape {list(audio.shape)}, but pitch is tracked on [B, T]: mix the channels first"
         )
-    if not 10 <= low_hz < high_hz <= sample_rate / 2:
+    if not 10 <= low_hz < high_hz or low_hz >= sample_rate / 2:
         raise ConfigError(
             f"pitch from {low_hz:g} to {high_hz:g} Hz cannot be tracked at {sample_rate} Hz: "
-            f"10 <= low < high <= {sample_rate / 2:g}"
+            f"10 <= low < high, and low < {sample_rate / 2:g}"
         )
     n = spectral.frames(audio.shape[-1], hop_length=hop_length)
     f0_hz = np.zeros((len(audio) * n, CANDIDATES), np.float32)
@@ -118,6 +118,7 @@ def lookahead_s(*, sample_rate: int, hop_length: int, low_hz: float = 24.0, high
 def _levels(sample_rate: int, hop_length: int, low_hz: float, high_hz: float) -> list[_Level]:
     """The windows, shortest first; each takes the pitches that it resolves and the shorter ones do not."""
     levels: list[_Level] = []
+    high_hz = min(high_hz, 0.48 * sample_rate)
     for seconds, enough in WINDOWS:
         decimation = 1
         while sample_rate / decimation > enough and hop_length % (2 * decimation) == 0:
