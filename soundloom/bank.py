@@ -14,6 +14,7 @@ from torch import Tensor
 
 from soundloom import scanning, table
 from soundloom.audio import Waveform
+from soundloom.concluding import Rules
 from soundloom.condition import UNKNOWN, Condition
 from soundloom.config import did_you_mean
 from soundloom.errors import BankError
@@ -115,7 +116,7 @@ class SoundBank:
         scanning.scan(
             Path(folder),
             Path(out),
-            rules=scanning.Rules(label_from=label_from, labels=labels, split=split),
+            rules=Rules(label_from=label_from, labels=labels, split=split),
             channels=channels,
             progress=progress,
         )

@@ -64,7 +64,7 @@ COLUMNS: dict[str, Any] = {
 def save(folder: Path, facts: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes the table, then `bank.json`: a bank is whole when its `bank.json` names files that are there."""
     rows = list(rows)
-    columns = {name: [row.get(name) for row in rows] for name in COLUMNS}
+    columns = {name: [_known(row.get(name)) for row in rows] for name in COLUMNS}
     written = pyarrow.table(columns, schema=pyarrow.schema(list(COLUMNS.items())))
     with replacing(folder / "bank.parquet") as path:
         pyarrow.parquet.write_table(written, path)
@@ -127,6 +127,10 @@ def mapped(path: Path, kind: DTypeLike) -> NDArray[Any]:
         return np.zeros(0, kind)
     whole = os.path.getsize(path) // np.dtype(kind).itemsize
     return np.memmap(path, kind, mode="r", shape=(whole,))
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and value != value else value  # NaN is no measurement
 
 
 def _first(error: Exception) -> str:
