@@ -1,16 +1,21 @@
-"""Where the numbers are crunched: devices, threads, and the processes that `torchrun` started together."""
+"""Where the numbers are crunched: devices, threads, processes that `torchrun` started together, and interrupts."""
 
+import fcntl
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from soundloom.config import did_you_mean
-from soundloom.errors import ConfigError
+from soundloom.errors import ConfigError, TrainingError
 
 
 def devices() -> list[str]:
@@ -125,3 +130,50 @@ def joined(device: torch.device) -> Iterator[World]:
         yield world
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def alone_in(folder: Path, world: World) -> Iterator[None]:
+    """Keeps other runs out of a folder for the length of the block, and clears away what a killed one left
+    half-written. The lock is the system's: it goes with the process, however that ends."""
+    if not world.leads:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for part in folder.rglob(".*.part"):
+            part.unlink()
+        yield
+    except BlockingIOError:
+        raise TrainingError(
+            f"another process is training in {folder}: wait for it, or choose another folder with -o"
+        ) from None
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def interrupts() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or a polite kill sets, so that the step in progress ends and is saved. A second Ctrl-C
+    stops at once. Outside the main thread signals are not ours to catch, and the event stays unset."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def caught(number: int, frame: FrameType | None) -> None:
+        event.set()
+        restore()
+
+    for number in before:
+        signal.signal(number, caught)
+    try:
+        yield event
+    finally:
+        restore()

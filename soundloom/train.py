@@ -3,21 +3,13 @@
 import dataclasses
 import hashlib
 import math
-import signal
-import statistics
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import numpy as np
-import torch
-
-from soundloom import checkpoint, preview, resume
+from soundloom import checkpoint, pace, preview, resume
 from soundloom.bank import SoundBank
 from soundloom.config import from_dict, to_dict
 from soundloom.errors import ConfigError, DivergedError, TrainingError
@@ -26,12 +18,9 @@ from soundloom.optimise import Optimiser
 from soundloom.paths import make_folder
 from soundloom.resume import State, keyed_generator
 from soundloom.runlog import Log, Means, Progress
-from soundloom.runtime import World, joined, pick_device, set_threads
+from soundloom.runtime import World, alone_in, interrupts, joined, pick_device, set_threads
 
-VALIDATIONS = 20  # over a run
-VALIDATION_CLIPS = 32
-UNBOUNDED = 10**9  # steps of a throwaway run
-MARGIN = 0.94  # of a time budget is planned for: a schedule that ends early is whole, one cut short is not
+ProgressCallback = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -88,7 +77,7 @@ def fit(
     folder: Path | str,
     *,
     settings: Sequence[str] = (),
-    progress: Callable[[Progress], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> RunResult:
     """Trains a family on a bank and leaves a model in `folder`. The same call goes on with a run that was cut short.
 
@@ -110,7 +99,7 @@ def fit(
     device = pick_device(config.device)
     set_threads(config.threads)
     folder = make_folder(folder)
-    with joined(device) as world:
+    with joined(device) as world, alone_in(folder, world):
         run = {
             "family": family.family,
             "settings": list(settings),
@@ -132,9 +121,10 @@ def fit(
 
 
 def data_hash(bank: SoundBank) -> str:
-    """A short hash of the content of a bank's sounds, whatever their names and order."""
-    hashes = sorted(str(value) for value in bank.column("hash"))
-    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
+    """A short hash of what is trained on: the sounds, their splits, labels and pitches, whatever their names."""
+    columns = [bank.column(name) for name in ("hash", "split", "label", "pitch")]
+    rows = sorted(repr(tuple(map(str, row))) for row in zip(*columns, strict=True))
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
 
 def _begin(
@@ -144,7 +134,7 @@ def _begin(
     folder: Path,
     run: dict[str, Any],
     world: World,
-    progress: Callable[[Progress], None] | None,
+    progress: ProgressCallback | None,
 ) -> State:
     """The state before the first step: the config with its number of steps, which a resumed run keeps."""
     for name in ("config.json", "model.safetensors"):
@@ -155,82 +145,23 @@ def _begin(
             f"the bank {bank.folder} has no sounds to train on: see its report.html for what was left out"
         )
     values = family.configure(bank, run["settings"])
-    started, started_cpu = time.monotonic(), time.process_time()
+    began, began_cpu = time.monotonic(), time.process_time()
     steps = config.steps
     if steps is None:
         if progress and world.leads:
             progress(Progress("measuring", 0, 0, 0.0, 0.0, 0.0, {}, None))
-        steps = world.leaders(_affordable(family, values, bank, config, world))
+        clock = time.monotonic if config.minutes is not None else time.process_time
+        budget_s = 60 * (config.minutes or config.cpu_minutes or 0.0)
+        device = world.device(pick_device(config.device))
+        steps = pace.affordable(family, values, bank, budget_s=budget_s, clock=clock, device=device)
+        steps = world.leaders(steps)
     return State(
         family=family.family,
         config=to_dict(dataclasses.replace(values, steps=steps)),
         run=run,
-        elapsed_s=time.monotonic() - started,
-        cpu_s=time.process_time() - started_cpu,
+        elapsed_s=time.monotonic() - began,
+        cpu_s=time.process_time() - began_cpu,
     )
-
-
-def _affordable(family: type[AbstractModel], values: Any, bank: SoundBank, config: TrainConfig, world: World) -> int:
-    """How many steps a time budget holds, measured with a throwaway copy of the model.
-
-    A family whose config has `adversary_from` (0 to 1) has two phases, the second from that share of the steps on
-    with dearer steps. Both are timed, by taking the first and the last step of an endless run.
-    """
-    clock = time.process_time if config.cpu_minutes is not None else time.monotonic
-    budget_s = 60 * (config.cpu_minutes or config.minutes or 0.0)
-    began = clock()
-    endless = dataclasses.replace(values, steps=UNBOUNDED)
-    model = family.build(endless, seed=config.seed).to(world.device(pick_device(config.device))).train()
-    optimiser = Optimiser(model, steps=UNBOUNDED)
-    first_phase = float(getattr(values, "adversary_from", 1.0))
-    phases = [(share, step) for share, step in ((first_phase, 0), (1 - first_phase, UNBOUNDED - 1)) if share > 0]
-    step_s = 0.0
-    for share, step in phases:
-        _timed_step(model, bank, optimiser, step, clock)  # the first one compiles kernels and fills caches
-        took: list[float] = []
-        while len(took) < 2 or (sum(took) < min(3.0, 0.02 * budget_s) and len(took) < 50):
-            took.append(_timed_step(model, bank, optimiser, step, clock))
-        step_s += share * statistics.median(took)
-    validation_began = clock()
-    _validate(model, bank, config.seed)
-    validation_s = clock() - validation_began
-    left_s = budget_s - (clock() - began) - VALIDATIONS * validation_s
-    return max(1, int(MARGIN * left_s / step_s))
-
-
-def _timed_step(
-    model: AbstractModel, bank: SoundBank, optimiser: Optimiser, step: int, clock: Callable[[], float]
-) -> float:
-    began = clock()
-    generator = keyed_generator("measuring", step)
-    device = next(model.parameters()).device
-    batch = bank.draw(model.batch_spec, split="train", generator=generator).to(device)
-    model.train_step(batch, step=step, generator=generator, update=optimiser)
-    optimiser.end_step()
-    return clock() - began
-
-
-def _held_out(bank: SoundBank) -> list[int]:
-    """Up to `VALIDATION_CLIPS` held-out clips, spread evenly; of a bank too small to hold any out, those trained on."""
-    clips = bank.clips("validation")
-    if len(clips) == 0:
-        clips = bank.clips("train")
-    places = np.linspace(0, len(clips) - 1, min(VALIDATION_CLIPS, len(clips))).round().astype(int)
-    return [int(clip) for clip in np.asarray(clips)[places]]
-
-
-@torch.no_grad()
-def _validate(model: AbstractModel, bank: SoundBank, seed: int) -> dict[str, float]:
-    """Mean losses on held-out sounds; always the same sounds and the same randomness."""
-    device, spec = next(model.parameters()).device, model.batch_spec
-    model.eval()
-    means, clips = Means({}), _held_out(bank)
-    for i in range(0, len(clips), spec.size):
-        batch = bank.take(spec, clips[i : i + spec.size]).to(device)
-        losses = model.validate(batch, generator=keyed_generator(seed, "validation", i))
-        means.add(losses, weight=len(batch.audio))
-    model.train()
-    return means.take()
 
 
 class _Run:
@@ -244,7 +175,7 @@ class _Run:
         folder: Path,
         state: State,
         world: World,
-        progress: Callable[[Progress], None] | None,
+        progress: ProgressCallback | None,
     ) -> None:
         self.bank, self.config, self.folder, self.state, self.world = bank, config, folder, state, world
         self.progress = progress if world.leads else None
@@ -256,7 +187,7 @@ class _Run:
         if state.step > 0:
             resume.restore(folder, self.model, self.optimiser, step=state.step)
         self.means = Means(state.means)
-        self.validate_every = max(1, self.steps // VALIDATIONS)
+        self.validate_every = max(1, self.steps // pace.VALIDATIONS)
         self.log_every = max(1, min(50, self.steps // 200))
         self.log = Log(folder / "log.jsonl", step=state.step, tensorboard=config.tensorboard) if world.leads else None
         self.step_s = 0.0  # a running mean
@@ -266,7 +197,7 @@ class _Run:
         saved = previewed = time.monotonic()
         if self.state.step == 0:
             self._save()
-        with _interrupts() as interrupted:
+        with interrupts() as interrupted:
             while self.state.step < self.steps:
                 step_began = time.monotonic()
                 losses = self._step()
@@ -326,7 +257,7 @@ class _Run:
             return
         self._tell("validating", {})
         with self.optimiser.averaged():
-            losses = _validate(self.model, self.bank, self.config.seed)
+            losses = pace.validate(self.model, self.bank, seed=self.config.seed)
             score = losses.get("score", math.inf)
             assert self.log is not None
             self.log.write(self.state.step, "validation", losses, elapsed_s=round(self._elapsed_s(), 3))
@@ -340,7 +271,7 @@ class _Run:
         self._tell("previewing", {})
         self.model.eval()
         with self.optimiser.averaged():
-            sounds = preview.listen(self.model, self.bank, _held_out(self.bank), seed=self.config.seed)
+            sounds = preview.listen(self.model, self.bank, pace.held_out(self.bank), seed=self.config.seed)
         self.model.train()
         preview.keep(sounds, self.folder, step=self.state.step)
         title = f"{self.state.family} · {Path(self.bank.folder).name}"
@@ -427,29 +358,3 @@ def _result(folder: Path, state: State, *, already: bool = False) -> RunResult:
 
 def _mean(mean: float, value: float) -> float:
     return value if mean == 0 else 0.9 * mean + 0.1 * value
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or a polite kill sets, so that the step in progress ends and is saved. A second Ctrl-C
-    stops at once. Outside the main thread signals are not ours to catch, and the event stays unset."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def caught(number: int, frame: FrameType | None) -> None:
-        event.set()
-        restore()
-
-    for number in before:
-        signal.signal(number, caught)
-    try:
-        yield event
-    finally:
-        restore()

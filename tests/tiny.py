@@ -86,17 +86,17 @@ class Tiny(AbstractModel):
         error = (made - batch.audio).square().mean()
         if step < self.config.adversary_from * self.config.steps:
             update("generator", error)
-            return {"error": float(error)}
+            return {"error": error.item()}
         real, false = self.judge(batch.audio.unflatten(-1, (-1, FRAME))), self.judge(made.unflatten(-1, (-1, FRAME)))
         update("generator", error + 0.01 * (1 - false).square().mean())
         false = self.judge(made.detach().unflatten(-1, (-1, FRAME)))
         judged = (1 - real).square().mean() + false.square().mean()
         update("judge", judged)
-        return {"error": float(error), "judged": float(judged)}
+        return {"error": error.item(), "judged": judged.item()}
 
     def validate(self, batch: Batch, *, generator: torch.Generator) -> dict[str, float]:
         error = (self.decode(self.encode(batch.audio)) - batch.audio).square().mean()
-        return {"error": float(error), "score": float(error)}
+        return {"error": error.item(), "score": error.item()}
 
 
 class TinyBank:
@@ -115,8 +115,8 @@ class TinyBank:
         return {"train": every[every % 6 != 0], "validation": every[every % 6 == 0], None: every}[split]
 
     def column(self, name: str) -> NDArray[Any]:
-        assert name == "hash"
-        return np.array([f"{abs(sound).sum():.6f}" for sound in self._audio])
+        columns = {"hash": [f"{abs(sound).sum():.6f}" for sound in self._audio]}
+        return np.array(columns.get(name, [None] * len(self._audio)))
 
     def audio(self, clip: int) -> Waveform:
         return Waveform(self._audio[clip][None], RATE)
