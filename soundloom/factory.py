@@ -55,7 +55,8 @@ def make(folder: Path | str, *, seed: int = 0) -> int:
             # One instrument a note: its velocities are the same instrument, touched differently.
             layers = kind.layers(np.random.default_rng((seed, number, pitch)))
             for velocity in kind.velocities:
-                samples = _sound(kind, layers, pitch, velocity, seed=seed)
+                noise = int(np.random.default_rng((seed, number, pitch, velocity)).integers(1 << 31))
+                samples = _sound(kind, layers, pitch, velocity, seed=noise)
                 write(folder / f"{kind.name}_{pitch_name(pitch)}_{velocity:03d}.wav", Waveform(samples, SAMPLE_RATE))
                 count += 1
     return count
@@ -100,12 +101,13 @@ def _bass(rng: np.random.Generator) -> list[Layer]:
         "osc2_level": rng.uniform(0.0, 0.5),
         "osc2_semitones": rng.uniform(0.04, 0.12),
         "pulse_width": rng.uniform(0.25, 0.5),
-        "cutoff_hz": rng.uniform(90, 260),
+        "cutoff_hz": rng.uniform(180, 600),
         "resonance": rng.uniform(0.1, 0.5),
         "key_tracking": 0.5,
         "velocity_octaves": 1.5,
-        "filter_env_octaves": rng.uniform(2.0, 4.5),
-        "filter_decay_s": rng.uniform(0.25, 1.2),
+        "filter_env_octaves": rng.uniform(2.0, 4.0),
+        "filter_decay_s": rng.uniform(0.5, 2.5),
+        "filter_sustain": rng.uniform(0.0, 0.25),
         "attack_s": 0.002,
         "decay_s": rng.uniform(1.5, 4.0),
         "sustain": 0.4,
@@ -113,7 +115,7 @@ def _bass(rng: np.random.Generator) -> list[Layer]:
         "drive_db": rng.uniform(0.1, 9.0),
     }
     sub = {"osc1_shape": 0.0, "attack_s": 0.004, "decay_s": 3.0, "sustain": 0.5, "release_s": 0.15}
-    return [Layer(Subtractive(synth)), Layer(Subtractive(sub), level=rng.uniform(0.3, 0.7))]
+    return [Layer(Subtractive(synth)), Layer(Subtractive(sub), level=rng.uniform(0.2, 0.5))]
 
 
 def _pad(rng: np.random.Generator) -> list[Layer]:
@@ -140,7 +142,7 @@ def _pad(rng: np.random.Generator) -> list[Layer]:
         "release_s": 1.6,
     }
     wide = synth | {"osc2_semitones": -synth["osc2_semitones"] * 1.3, "osc1_level": 0.3, "osc2_level": 0.2}
-    octave = rng.choice([-12.0, 0.0, 12.0])
+    octave = float(rng.choice([0.0, 12.0]))  # never below: the note in the name is the pitch that sounds
     return [Layer(Subtractive(synth)), Layer(Subtractive(wide), pitch=octave, level=rng.uniform(0.2, 0.4))]
 
 
