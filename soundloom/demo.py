@@ -205,12 +205,10 @@ def _show_phrase(page: Report, phrase: Waveform, parts: list[Part]) -> None:
 def _show_bank(page: Report, bank: SoundBank, run: Run) -> None:
     page.section("The bank")
     page.text(api.bank_words(bank))
-    page.figure(
-        histogram_svg(bank.column("seconds"), title="How long the sounds are", x_label="seconds"), caption="length"
-    )
+    page.figure(histogram_svg(bank.column("seconds"), title="How long the sounds are", x_label="seconds"))
     pitch = np.asarray(bank.column("pitch"), float)
     if np.isfinite(pitch).any():
-        page.figure(histogram_svg(pitch, title="Their pitch", x_label="MIDI number; 60 is C4"), caption="pitch")
+        page.figure(histogram_svg(pitch, title="Their pitch", x_label="MIDI number; 60 is C4"))
     points, clips = _map(bank, run)
     names, labels = bank.column("path")[clips], bank.column("label")[clips]
     page.figure(
@@ -247,10 +245,10 @@ def _show_training(page: Report, out: Path) -> None:
         validation = [line for line in log if line["kind"] == "validation"]
         curves = {"score": [(line["step"], line["losses"]["score"]) for line in validation]}
         words = f"{family}: the score on held-out sounds, lower is better"
-        page.figure(curves_svg(curves, title=words, x_label="step", y_label="score"), caption=words)
+        page.figure(curves_svg(curves, title=words, x_label="step", y_label="score"))
         for name, points in _losses(log).items():
             title = f"{family}: {name} in training"
-            page.figure(curves_svg({name: points}, title=title, x_label="step", y_label=name), caption=title)
+            page.figure(curves_svg({name: points}, title=title, x_label="step", y_label=name))
 
 
 def _losses(log: list[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:

@@ -382,10 +382,10 @@ class Report:
         )
         self._add(f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
-    def figure(self, svg_or_png: str | bytes, *, caption: str) -> None:
+    def figure(self, svg_or_png: str | bytes, *, caption: str = "") -> None:
         """A picture from this module: SVG as text, or PNG as bytes."""
-        words = html.escape(caption)
-        self._add(f"<figure>{_picture(svg_or_png, caption)}<figcaption>{words}</figcaption></figure>", group="figures")
+        words = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+        self._add(f"<figure>{_picture(svg_or_png, caption)}{words}</figure>", group="figures")
 
     def sound(self, name: str, waveform: Waveform, *, note: str = "", picture: bool = True) -> None:
         """A player, with the spectrogram and the outline above it. Sounds that follow each other stand side by side."""

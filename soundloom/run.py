@@ -11,6 +11,7 @@ from soundloom import checkpoint
 from soundloom.audio import Waveform, read, resample
 from soundloom.condition import Condition
 from soundloom.errors import AudioError, ConditionError, ConfigError, ModelError
+from soundloom.features import track_pitches
 from soundloom.models.base import AbstractModel, Codes, Embedding, Embeds, Samples
 from soundloom.score import parse_pitch
 
@@ -86,15 +87,21 @@ class Run:
     ) -> Waveform:
         """The sound as the model understands it, at its own rate, length, level and channels, `transpose` semitones up.
 
-        `voices`: how many notes sound at once, for chords (codec only).
+        `voices`: how many notes may sound at once, for chords; a family without pitch tracks takes no notice.
         """
         sound = sound if isinstance(sound, Waveform) else read(sound)
         if not -48 <= transpose <= 48:
             raise ConfigError(f"a transposition of {transpose:g} semitones was asked for: it goes from -48 to 48")
+        if not 1 <= voices <= 8:
+            raise ConfigError(f"{voices} voices were asked for: it goes from 1 to 8")
         audio, gain = self._heard(sound, mono=False)
         if isinstance(self.model, Codes):
-            heard = audio.shape[-1]
-            code = self.model.encode(audio)
+            heard, pitches = audio.shape[-1], {}
+            if voices > 1:
+                hop_length = self.model.config.hop_length
+                tracked = track_pitches(audio[:, 0], sample_rate=self.sample_rate, hop_length=hop_length, voices=voices)
+                pitches = dict(zip(("f0_hz", "voiced"), tracked, strict=True))
+            code = self.model.encode(audio, **pitches)
             made = self.model.decode(code.transposed(transpose), seed=seed)[..., :heard]
         elif isinstance(self.model, Embeds):
             embedding = self.model.embed(audio)
