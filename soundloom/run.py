@@ -15,6 +15,7 @@ from soundloom.features import track_pitches
 from soundloom.models.base import AbstractModel, Codes, Embedding, Embeds, Samples
 from soundloom.score import parse_pitch
 
+PIECE_S = 30.0  # of a long recording are re-synthesised at a time
 BATCH = 8  # sounds made at once: enough to fill a core, little enough to fit a small memory
 
 
@@ -96,13 +97,7 @@ class Run:
             raise ConfigError(f"{voices} voices were asked for: it goes from 1 to 8")
         audio, gain = self._heard(sound, mono=False)
         if isinstance(self.model, Codes):
-            heard, pitches = audio.shape[-1], {}
-            if voices > 1:
-                hop_length = self.model.config.hop_length
-                tracked = track_pitches(audio[:, 0], sample_rate=self.sample_rate, hop_length=hop_length, voices=voices)
-                pitches = dict(zip(("f0_hz", "voiced"), tracked, strict=True))
-            code = self.model.encode(audio, **pitches)
-            made = self.model.decode(code.transposed(transpose), seed=seed)[..., :heard]
+            made = torch.cat([self._again(channel[None], transpose, voices, seed) for channel in audio])
         elif isinstance(self.model, Embeds):
             embedding = self.model.embed(audio)
             moved = Embedding(embedding.z, embedding.pitch + transpose, embedding.seconds, embedding.label)
@@ -111,6 +106,32 @@ class Run:
             raise ModelError(f"a {self.family} re-synthesises nothing: train one of {families_that('encode', 'embed')}")
         made_sound = Waveform(_numpy(made[:, 0]) / gain, self.sample_rate)
         return _fitted(resample(made_sound, sound.sample_rate), sound.samples.shape[1])
+
+    def _again(self, audio: Tensor, transpose: float, voices: int, seed: int) -> Tensor:
+        """audio [1, 1, T] -> the same by way of the code. Long sounds go piece by piece, so that memory stays bounded;
+        each piece hears a second of what is around it, and pieces are cross-faded over 50 ms."""
+        total, rate = audio.shape[-1], self.sample_rate
+        size, context, fade = round(PIECE_S * rate), rate, round(0.05 * rate)
+        made = torch.zeros_like(audio)
+        for start in range(0, total, size):
+            first, last = max(0, start - context), min(total, start + size + context)
+            piece = self._coded(audio[..., first:last], transpose, voices, seed)[..., : last - first]
+            begin, end = max(0, start - fade), min(total, start + size)
+            gain = torch.ones(end - begin, device=audio.device)
+            if start > 0:
+                gain[:fade] = torch.linspace(0, 1, fade, device=audio.device)
+                made[..., begin:start] *= 1 - gain[:fade]
+            made[..., begin:end] += gain * piece[..., begin - first : end - first]
+        return made
+
+    def _coded(self, audio: Tensor, transpose: float, voices: int, seed: int) -> Tensor:
+        assert isinstance(self.model, Codes)
+        pitches = {}
+        if voices > 1:
+            hop_length = self.model.config.hop_length
+            tracked = track_pitches(audio[:, 0], sample_rate=self.sample_rate, hop_length=hop_length, voices=voices)
+            pitches = dict(zip(("f0_hz", "voiced"), tracked, strict=True))
+        return self.model.decode(self.model.encode(audio, **pitches).transposed(transpose), seed=seed)
 
     @torch.no_grad()
     def morph(
