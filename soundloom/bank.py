@@ -21,7 +21,7 @@ from soundloom.errors import BankError
 from soundloom.spectral import default_hop
 
 PHASES = 512  # a pitch shift reads the audio in steps of 1/512 sample: exact filter phases, a grid of 3.4 cents
-TAPS = 32
+TAPS = 24
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,10 @@ class SoundBank:
         """The pitch of a clip, per frame of `default_hop`: f0 in Hz [N] (0 where unvoiced) and voiced [N], 0 to 1."""
         start, frames = int(self.columns["track_offset"][clip]), int(self.columns["track_frames"][clip])
         f0_hz, voiced = self._tracks[start : start + 2 * frames].reshape(2, frames)
-        return f0_hz * np.float32(self.columns["track_ratio"][clip]), np.array(voiced)
+        factor, pitch = self.columns["track_ratio"][clip], self.columns["pitch"][clip]
+        one_note = self.kind == "notes" and np.isfinite(pitch)
+        hz = 440.0 * 2.0 ** ((pitch - 69) / 12) if one_note else 0.0
+        return _put_right(f0_hz, factor, hz), voiced * np.float32(factor > 0)
 
     def report(self) -> Path:
         """The page that shows what the scan found."""
@@ -228,45 +231,29 @@ class SoundBank:
     ) -> Batch:
         n, hop = len(clips), default_hop(self.sample_rate)
         audio = np.empty((n, self.channels, spec.samples), np.float32)
-        tracks = np.zeros((2, n, 1, spec.frames), np.float32)
+        tracks = np.zeros((n, 2, spec.frames), np.float32)
         ratios = steps / PHASES
         for b, clip in enumerate(clips):
             stored = self._stored(clip)
             for channel in range(self.channels):
                 _read(stored[channel], starts[b], steps[b], _filter(int(steps[b])), gains[b] / 32767, audio[b, channel])
-            f0_hz, voiced = self.f0(clip)
-            centres = starts[b] + (np.arange(spec.frames) + 0.5) * spec.hop_length * ratios[b]
-            inside = centres < stored.shape[1]
-            for track, values in zip(tracks, _at(centres[inside] / hop - 0.5, f0_hz, voiced), strict=True):
-                track[b, 0, inside] = values
-            tracks[0, b] *= ratios[b]
+            # Frame n is centred on (n + 1/2) * hop_length in the crop, frame m of the track on (m + 1/2) * hop.
+            pace = spec.hop_length * ratios[b] / hop
+            _read_track(*self.f0(clip), starts[b] / hop + pace / 2 - 0.5, pace, tracks[b])
+            tracks[b, 0] *= ratios[b]
         left = np.ceil((self.columns["frames"][clips] - starts) / ratios).astype(np.int64)
         pitch = self.columns["pitch"][clips] + 12 * np.log2(ratios)
         return Batch(
             audio=torch.from_numpy(audio),
             lengths=torch.from_numpy(np.clip(left, 0, spec.samples)),
-            f0_hz=torch.from_numpy(tracks[0]),
-            voiced=torch.from_numpy(tracks[1]),
+            f0_hz=torch.from_numpy(tracks[:, :1].copy()),
+            voiced=torch.from_numpy(tracks[:, 1:].copy()),
             inharmonicity=torch.from_numpy(np.nan_to_num(self.columns["inharmonicity"][clips]).astype(np.float32)),
             condition=Condition(
                 pitch=torch.from_numpy(pitch.astype(np.float32)), label=torch.from_numpy(self.label_indices()[clips])
             ),
             clips=torch.from_numpy(clips.copy()),
         )
-
-
-def _at(
-    where: NDArray[np.float64], f0_hz: NDArray[np.float32], voiced: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A track at fractional frames: linear between two voiced frames, else the nearer one (0 is no pitch to blend)."""
-    last = len(f0_hz) - 1
-    low = np.clip(np.floor(where), 0, last).astype(np.int64)
-    high = np.minimum(low + 1, last)
-    part = np.clip(where - low, 0, 1).astype(np.float32)
-    nearer = np.where(part < 0.5, low, high)
-    both = (f0_hz[low] > 0) & (f0_hz[high] > 0)
-    blended = f0_hz[low] + part * (f0_hz[high] - f0_hz[low])
-    return np.where(both, blended, f0_hz[nearer]), voiced[nearer]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -277,30 +264,61 @@ def _filter(step: int) -> NDArray[np.float32]:
     """
     cutoff = 0.94 * min(1.0, PHASES / step)
     t = np.arange(TAPS) - (TAPS // 2 - 1) - np.arange(PHASES)[:, None] / PHASES
-    window = np.i0(8.0 * np.sqrt(np.maximum(0, 1 - (t / (TAPS / 2)) ** 2)))
+    window = np.i0(6.5 * np.sqrt(np.maximum(0, 1 - (t / (TAPS / 2)) ** 2)))
     taps = np.sinc(cutoff * t) * window
     return np.ascontiguousarray(taps / taps.sum(axis=1, keepdims=True), np.float32)
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
 def _read(source: Any, start: int, step: int, taps: Any, gain: float, out: Any) -> None:
-    """out[n] = gain * source at start + n * step / PHASES; zero beyond the end of the source."""
-    length = source.shape[0]
+    """out[n] = gain * source at start + n * step / PHASES; zero beyond the ends of the source."""
     scale = np.float32(gain)
+    first = start if step == PHASES else start - (TAPS // 2 - 1)
+    x = np.zeros(out.shape[0] * step // PHASES + TAPS, np.float32)
+    for i in range(max(0, -first), min(x.shape[0], source.shape[0] - first)):
+        x[i] = scale * np.float32(source[first + i])
     if step == PHASES:
-        for n in range(out.shape[0]):
-            i = start + n
-            out[n] = scale * source[i] if i < length else np.float32(0)
+        out[:] = x[: out.shape[0]]
         return
     for n in range(out.shape[0]):
         position = n * step
-        first = start + position // PHASES - (TAPS // 2 - 1)
-        phase = position % PHASES
+        heard, row = x[position // PHASES :], taps[position % PHASES]
         total = np.float32(0)
-        if first >= 0 and first + TAPS <= length:
-            for k in range(TAPS):
-                total += taps[phase, k] * np.float32(source[first + k])
+        for k in range(TAPS):
+            total += heard[k] * row[k]
+        out[n] = total
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _put_right(f0_hz: Any, factor: float, note_hz: float) -> Any:
+    """A track, times `factor`; in a clip that is one note (`note_hz`, 0 where it is not), frames that miss it by an
+    octave, a twelfth or two octaves are the tracker's and not the sound's: a decaying piano string is not retuned.
+    """
+    found = f0_hz * np.float32(factor)
+    if note_hz > 0:
+        for i in range(found.shape[0]):
+            for ratio in (0.25, 1 / 3, 0.5, 2.0, 3.0, 4.0):
+                if abs(found[i] / (ratio * note_hz) - 1) < 0.044:  # 75 cents
+                    found[i] /= ratio
+                    break
+    return found
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _read_track(f0_hz: Any, voiced: Any, first: float, step: float, out: Any) -> None:
+    """out [2, N] = the track at fractional frames first + n * step, up to its end: f0, linear between two voiced
+    frames, else that of the nearer one (0 is no pitch to blend with), and voiced.
+    """
+    last = f0_hz.shape[0] - 1
+    for n in range(out.shape[1]):
+        where = min(max(first + n * step, 0.0), float(last))
+        if first + n * step > last + 0.5:
+            break
+        low = int(where)
+        high, part = min(low + 1, last), np.float32(where - low)
+        nearer = low if part < 0.5 else high
+        out[1, n] = voiced[nearer]
+        if f0_hz[low] > 0 and f0_hz[high] > 0:
+            out[0, n] = f0_hz[low] + part * (f0_hz[high] - f0_hz[low])
         else:
-            for k in range(max(0, -first), min(TAPS, length - first)):
-                total += taps[phase, k] * np.float32(source[first + k])
-        out[n] = scale * total
+            out[0, n] = f0_hz[nearer]
