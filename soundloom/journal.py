@@ -42,24 +42,23 @@ class Journal:
     _unsaved: list[str] = field(default_factory=list)
     _saved_at: float = field(default_factory=time.monotonic)
 
-    def add(self, row: Row, audio: NDArray[np.int16], track: NDArray[np.float32]) -> Row:
+    def add(self, row: Row, audio: NDArray[np.int16], track: NDArray[np.float32]) -> None:
         """Appends a clip, audio [C, T] and track [2, N], and its row, completed by where they are."""
         row["offset"], row["frames"] = self._audio.tell() // 2, audio.shape[1]
         row["track_offset"], row["track_frames"] = self._tracks.tell() // 4, track.shape[1]
         self._audio.write(audio.tobytes())
         self._tracks.write(track.astype(np.float32).tobytes())
         self.note(row)
-        return row
 
     def note(self, row: Row) -> None:
         """A row without audio of its own: a left-out file, or a clip that is there already under another name."""
         self._unsaved.append(json.dumps(row))
+        if time.monotonic() - self._saved_at > SAVE_EVERY_S:
+            self.save()
 
     def done(self, key: tuple[str, int, int]) -> None:
         """All rows of a file have been added."""
         self._unsaved.append(json.dumps({"done": key}))
-        if time.monotonic() - self._saved_at > SAVE_EVERY_S:
-            self.save()
 
     def save(self) -> None:
         for file in (self._audio, self._tracks):
@@ -129,6 +128,8 @@ def _finished(folder: Path) -> tuple[dict[str, Any], list[Row]]:
         row = dict(zip(names, values, strict=True))
         row = {k: v if k in texts or v == v else None for k, v in row.items()}
         row["fingerprint"] = row["fingerprint"].hex() if row["fingerprint"] else None
+        if row["frames"]:
+            row["reason"] = None  # it was left out by a correction, which may be gone by now
         rows.append(row)
     return facts, rows
 

@@ -41,6 +41,8 @@ def clips(
     `known` are the starts (seconds) of the clips that are there already, from a scan that was interrupted.
     """
     if info.seconds <= LONG_S:
+        if 0.0 in known:
+            return
         try:
             pieces = list(preparing.converted(audio.blocks(found.path), channels=channels, sample_rate=sample_rate))
             whole = np.concatenate([np.zeros((channels, 0), np.float32), *pieces], axis=1)
@@ -48,7 +50,6 @@ def clips(
         except AudioError as error:
             yield left_out(found, str(error), info)
             return
-        # The bank's clip starts after what was trimmed; the row's start_s is where it is to be looked for in the file.
         yield Clip(found, info, prepared, 0.0, "whole", found.name)
         return
     broken: list[str] = []
@@ -67,7 +68,8 @@ def clips(
         except AudioError as error:
             yield {**left_out(found, str(error), info), "start_s": start_s, "seconds": samples.shape[1] / sample_rate}
     if broken or not regions:
-        yield left_out(found, broken[0] if broken else "silent: there is nothing in it", info)
+        reason = broken[0] if broken else "silent: there is nothing in it"
+        yield {**left_out(found, reason, info), "start_s": None}
 
 
 def left_out(found: Found, reason: str, info: AudioInfo | None = None) -> Row:
@@ -80,7 +82,7 @@ def left_out(found: Found, reason: str, info: AudioInfo | None = None) -> Row:
 
 
 def measure(
-    batch: Sequence[Clip], *, sample_rate: int, add: Callable[[Row, NDArray[np.int16], NDArray[np.float32]], Row]
+    batch: Sequence[Clip], *, sample_rate: int, add: Callable[[Row, NDArray[np.int16], NDArray[np.float32]], None]
 ) -> None:
     """Measures clips, those of like length together, and hands each row, its audio and its track [2, N] to `add`."""
     order = sorted(range(len(batch)), key=lambda i: batch[i].prepared.samples.shape[1])

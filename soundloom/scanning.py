@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from soundloom import audio, bankpage, concluding, finding, measuring, table
 from soundloom.audio import AudioInfo
@@ -88,10 +89,10 @@ def _rows(
     by_hash = {part[0]["file_hash"]: part for part in journal.known.values() if part and part[0].get("file_hash")}
     hashes: dict[str, str] = {}
 
-    def add(row: Row, *data: np.ndarray) -> Row:
+    def add(row: Row, samples: NDArray[np.int16], track: NDArray[np.float32]) -> None:
         row["file_hash"] = hashes[row["path"]]
-        rows.append(journal.add(row, *data))
-        return row
+        journal.add(row, samples, track)
+        rows.append(row)
 
     def measure() -> None:
         clips = [one for one in waiting if isinstance(one, Clip)]
@@ -111,7 +112,11 @@ def _rows(
         if key in journal.known:
             rows += journal.known[key]
             continue
-        hashes[one.name] = one.hash()
+        try:
+            hashes[one.name] = one.hash()
+        except OSError as error:
+            rows.append(measuring.left_out(one, error.strerror or str(error), info))
+            continue
         same = by_hash.get(hashes[one.name])
         if same is not None:
             for old in same:
@@ -132,8 +137,9 @@ def _rows(
                 samples = sum(c.prepared.samples.shape[1] for c in waiting if isinstance(c, Clip))
                 if samples > _PENDING_S * journal.sample_rate or len(waiting) >= _PENDING:
                     measure()
-            elif clip.get("start_s") not in starts or not begun:
-                clip["file_hash"] = hashes[one.name]
+                continue
+            clip["file_hash"] = hashes[one.name]
+            if clip not in begun:
                 journal.note(clip)
                 rows.append(clip)
         waiting.append(one)
