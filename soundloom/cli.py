@@ -119,8 +119,9 @@ def train(
     terminal = Terminal(quiet=quiet, json=json)
     with terminal.only_document(), terminal.bar(f"training a {family}") as bar:
         result = fit(family, SoundBank.load(bank), config, out, settings=set_ or (), progress=api.shown_on(bar))
+    score = "" if result.score is None else f", best score on held-out sounds {result.score:.3f} (lower is better)"
     said = "was already " if result.already else ""
-    terminal.say(f"{said}{result.message}, best score {result.score}\nmodel: {out}\nnext: {_next_step(family, out)}")
+    terminal.say(f"{said}{result.message}{score}\nmodel: {out}\nnext: {_next_step(family, out)}")
     terminal.document({**asdict(result), "family": family})
 
 

@@ -139,7 +139,7 @@ def curves_svg(
         x=(min(x for x, _ in every), max(x for x, _ in every)),
         y=(min(y for _, y in every), max(y for _, y in every)),
         log_y=log_y,
-        legend=list(kept),
+        legend=list(kept) if len(kept) > 1 else (),  # one line is named by the title
     )
     for i, points in enumerate(kept.values()):
         line = " ".join(f"{plot.across(x):.1f},{plot.up(y):.1f}" for x, y in _thinned(points))
