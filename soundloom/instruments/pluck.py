@@ -148,7 +148,7 @@ def _excite(line, key, pick_position, softness, noise):  # type: ignore[no-untyp
         line[i] = raw[i] * scale
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
 def _render(rows, memory, params, out):  # type: ignore[no-untyped-def]
     """Add all active strings to `out` [n]: out of the line, loss, allpass, back into the line."""
     p = params[0]
@@ -163,8 +163,9 @@ def _render(rows, memory, params, out):  # type: ignore[no-untyped-def]
             low, x1, y1, env, gain = v.low, v.x1, v.y1, v.env, v.gain
             loss, loop_gain, allpass = v.loss, v.loop_gain, v.allpass
             fade = 1.0 if v.held == 1 else p.release_factor
+            strength = loop_gain * (1.0 - loss)
             for j in range(m):
-                low = loop_gain * (1.0 - loss) * line[position] + loss * low
+                low = strength * line[position] + loss * low
                 y1 = allpass * (low - y1) + x1
                 x1 = low
                 line[position] = y1

@@ -64,7 +64,9 @@ class Subtractive(AbstractPolyphonic):
         [
             *FIELDS,
             *[(name, "f8") for name in ("pitch", "velocity", "env", "filter_env", "ic1", "ic2", "shaped", "dc")],
-            *[(name, "f8") for name in ("cutoff", "g", "g_step", "gain", "gain_step")],  # g, gain: at the tick's start
+            *[
+                (name, "f8") for name in ("cutoff", "octave", "g", "g_step", "gain", "gain_step")
+            ],  # g, gain: at the tick's start
             *[(name, "i8") for name in ("stage", "filter_stage", "phase1", "phase2")],  # phases: at the tick's start
             *[(name, "i8") for name in ("increment1", "increment2", "bend1", "bend2")],  # per sample, per sample²
         ]
@@ -75,24 +77,26 @@ class Subtractive(AbstractPolyphonic):
         derived = dict(values)
         derived |= {
             "attack_step": 1 / (values["attack_s"] * sample_rate),
-            "decay_factor": 0.001 ** (1 / (values["decay_s"] * sample_rate)),
-            "release_factor": 0.001 ** (1 / (values["release_s"] * sample_rate)),
+            "filter_release_factor": 0.001 ** (1 / (values["release_s"] * ticks)),
             "filter_attack_step": 1 / (values["filter_attack_s"] * ticks),
             "filter_decay_factor": 0.001 ** (1 / (values["filter_decay_s"] * ticks)),
             "damping": 2 * 0.01 ** values["resonance"],  # 1 / Q: Q goes from 0.5 to 50
             "cutoff_octave": math.log2(values["cutoff_hz"]),
+            "osc2_ratio": 2 ** (values["osc2_semitones"] / 12),
             "drive": 10 ** (values["drive_db"] / 20) if values["drive_db"] else 0.0,
             "gain": 10 ** (values["gain_db"] / 20),
             "dc_tracking": 2 * math.pi * 5 / sample_rate,  # below 5 Hz
             "smoothing": 1 - math.exp(-1 / (0.005 * ticks)),  # knobs glide in 5 ms
         }
-        return np.array([tuple(derived.values())], dtype=[(name, "f8") for name in derived])
+        samples = np.arange(1, TICK + 1) / sample_rate
+        powers = {f"{name}_powers": 0.001 ** (samples / values[f"{name}_s"]) for name in ("decay", "release")}
+        dtype = [(name, "f8") for name in derived] + [(name, "f8", TICK) for name in powers]
+        return np.array([(*derived.values(), *powers.values())], dtype=dtype)
 
     def _start(self, state: Voices, slot: int, event: Event) -> None:
         row, knobs = state.rows[slot], state.derived[0]
         row["pitch"], row["velocity"] = event.pitch, event.velocity
         row["cutoff"] = knobs["cutoff_octave"]
-        row["gain"] = row["gain_step"] = math.nan  # set by the first tick: a new note does not glide from the last
 
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         waves, offsets, bits, harmonics = tables()
@@ -134,7 +138,7 @@ def _white(key, n):  # type: ignore[no-untyped-def]
     return float(np.int64(z ^ (z >> np.uint64(31)))) * 2.0**-63
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
 def _oscillate(buffer, m, step, phase, increment, bend, gain, wave, offset, bits, shift):  # type: ignore[no-untyped-def]
     """Add `gain` times a wave, read `shift` ahead, at samples step .. step + m of a tick.
 
@@ -145,7 +149,7 @@ def _oscillate(buffer, m, step, phase, increment, bend, gain, wave, offset, bits
     low = (1 << down) - 1
     for j in range(m):
         k = step + j
-        position = (phase + shift + k * increment + (k * (k - 1) // 2) * bend) & PHASE_MASK
+        position = (phase + shift + k * increment + (k * (k - 1) >> 1) * bend) & PHASE_MASK
         index = offset + (position >> down)
         a = wave[index]
         buffer[j] += gain * (a + (wave[index + 1] - a) * (scale * (position & low)))
@@ -169,39 +173,38 @@ def _shape(buffer, m, step, phase, increment, bend, shape, width, level, waves, 
 
 
 @njit(cache=True)
-def _increment(pitch, sample_rate):  # type: ignore[no-untyped-def]
-    return int(440.0 * 2.0 ** ((pitch - 69.0) / 12.0) / sample_rate * PHASE_ONE)
-
-
-@njit(cache=True)
-def _pitch(v, p, age, sample_rate):  # type: ignore[no-untyped-def]
-    """The voice's pitch at an age, a closed form of it."""
+def _increment(v, p, age, sample_rate):  # type: ignore[no-untyped-def]
+    """How far oscillator 1 moves a sample at an age: a closed form, in 1 / PHASE_ONE of a period."""
     pitch = v.pitch
     seconds = age / sample_rate
     if p.pitch_env_semitones != 0:
         pitch += p.pitch_env_semitones * math.exp(-seconds / p.pitch_env_s)
     if p.vibrato_cents > 0:
         pitch += 0.01 * p.vibrato_cents * math.sin(2 * math.pi * p.vibrato_hz * seconds)
-    return pitch
+    return int(440.0 * 2.0 ** ((pitch - 69.0) / 12.0) / sample_rate * PHASE_ONE)
+
+
+@njit(cache=True)
+def _filter_gain(octave, sample_rate):  # type: ignore[no-untyped-def]
+    """The filter's g for a cutoff of 2^octave Hz, prewarped: the cutoff is exact."""
+    return math.tan(math.pi * min(max(2.0**octave, 10.0), 0.47 * sample_rate) / sample_rate)
 
 
 @njit(cache=True)
 def _tick(v, p, sample_rate):  # type: ignore[no-untyped-def]
-    """Work out where pitch, cutoff and gain go until the next tick."""
+    """Work out where pitch, cutoff and gain go until the next tick; what does not move is not worked out again."""
     first = v.age == 0
-    start = _pitch(v, p, v.age, sample_rate)
-    end = _pitch(v, p, v.age + TICK, sample_rate)
-    v.phase1 = (v.phase1 + TICK * v.increment1 + (TICK * (TICK - 1) // 2) * v.bend1) & PHASE_MASK
-    v.phase2 = (v.phase2 + TICK * v.increment2 + (TICK * (TICK - 1) // 2) * v.bend2) & PHASE_MASK
-    v.increment1 = _increment(start, sample_rate)
-    v.increment2 = _increment(start + p.osc2_semitones, sample_rate)
-    v.bend1 = v.bend2 = 0
-    if start != end:
-        v.bend1 = (_increment(end, sample_rate) - v.increment1) // TICK
-        v.bend2 = (_increment(end + p.osc2_semitones, sample_rate) - v.increment2) // TICK
+    v.phase1 = (v.phase1 + TICK * v.increment1 + (TICK * (TICK - 1) >> 1) * v.bend1) & PHASE_MASK
+    v.phase2 = (v.phase2 + TICK * v.increment2 + (TICK * (TICK - 1) >> 1) * v.bend2) & PHASE_MASK
+    moves = p.vibrato_cents > 0 or p.pitch_env_semitones != 0
+    if first or moves or v.bend1 != 0:
+        start = _increment(v, p, v.age, sample_rate)
+        end = _increment(v, p, v.age + TICK, sample_rate) if moves else start
+        v.increment1, v.bend1 = start, (end - start) // TICK
+    v.increment2, v.bend2 = int(v.increment1 * p.osc2_ratio), int(v.bend1 * p.osc2_ratio)
 
     if v.held == 0:
-        v.filter_env *= p.release_factor**TICK
+        v.filter_env *= p.filter_release_factor
     elif v.filter_stage == ATTACK:
         v.filter_env += p.filter_attack_step
         if v.filter_env >= 1:
@@ -211,30 +214,36 @@ def _tick(v, p, sample_rate):  # type: ignore[no-untyped-def]
     v.cutoff += (p.cutoff_octave - v.cutoff) * p.smoothing
     octave = v.cutoff + p.filter_env_octaves * v.filter_env - p.velocity_octaves * (1 - v.velocity)
     octave += p.key_tracking * (v.pitch - 60) / 12
-    cutoff_hz = min(max(2.0**octave, 10.0), 0.47 * sample_rate)
-    g = math.tan(math.pi * cutoff_hz / sample_rate)
     gain = p.gain * v.velocity * v.velocity
     if first:
-        v.g, v.g_step, v.gain, v.gain_step = g, 0.0, gain, 0.0
+        v.g, v.g_step, v.octave = _filter_gain(octave, sample_rate), 0.0, octave
+        v.gain, v.gain_step = gain, 0.0
     else:
         v.g += TICK * v.g_step
+        v.g_step = 0.0
+        if octave != v.octave:
+            v.g_step = (_filter_gain(octave, sample_rate) - v.g) / TICK
+            v.octave = octave
         v.gain += TICK * v.gain_step
-        v.g_step = (g - v.g) / TICK
         v.gain_step = (gain - v.gain) * p.smoothing / TICK
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
 def _render(rows, params, waves, offsets, bits, harmonics, sample_rate, out):  # type: ignore[no-untyped-def]
-    """Add all active voices to `out` [n].
+    """Add all active voices to `out` [n], tick by tick: oscillators, filter, drive, level.
 
     The filter is the trapezoidal (zero-delay-feedback) state-variable filter of Simper ("Linear Trap Optimised SVF",
-    2013): its cutoff is exact at every rate and may move every sample. The drive is x / sqrt(1 + x²) with first-order
-    antiderivative anti-aliasing (Parker, Zavalishin and Le Bivic, 2016), which for this curve has the closed form
-    (x1 + x0) / (sqrt(1 + x1²) + sqrt(1 + x0²)).
+    2013): its cutoff is exact at every rate and may move every sample. It is written as a matrix on its two states,
+    so that only two multiply-adds wait for each other; band and low are the means of a state before and after.
+
+    The drive is x / sqrt(1 + x²) with first-order antiderivative anti-aliasing (Parker, Zavalishin and Le Bivic,
+    2016), which for this curve has the closed form (x1 + x0) / (sqrt(1 + x1²) + sqrt(1 + x0²)).
     """
     p = params[0]
     n = len(out)
-    buffer = np.empty(TICK)
+    buffer, env = np.empty(TICK), np.empty(TICK)
+    a2s, a3s = np.empty(TICK), np.empty(TICK)
+    state1, state2 = np.empty(TICK + 1), np.empty(TICK + 1)
     low_mix = max(0.0, 1.0 - p.filter_shape)
     high_mix = max(0.0, p.filter_shape - 1.0)
     band_mix = (1.0 - low_mix - high_mix) * p.damping  # the band's peak is 1 at any resonance
@@ -247,59 +256,79 @@ def _render(rows, params, waves, offsets, bits, harmonics, sample_rate, out):  #
             if step == 0:
                 _tick(v, p, sample_rate)
             m = min(TICK - step, n - at)
-            buffer[:m] = 0.0
+            buffer[:] = 0.0
             if p.osc1_level > 0:
-                top = max(v.increment1, v.increment1 + TICK * v.bend1)
-                level = np.searchsorted(harmonics, PHASE_ONE // 2 // max(top, 1), side="right") - 1
+                top = max(v.increment1, v.increment1 + TICK * v.bend1, 1)
+                level = np.searchsorted(harmonics, (PHASE_ONE >> 1) // top, side="right") - 1
                 _shape(buffer, m, step, v.phase1, v.increment1, v.bend1, p.osc1_shape, p.pulse_width, p.osc1_level,
                        waves, offsets[level], bits[level])  # fmt: skip
             if p.osc2_level > 0:
-                top = max(v.increment2, v.increment2 + TICK * v.bend2)
-                level = np.searchsorted(harmonics, PHASE_ONE // 2 // max(top, 1), side="right") - 1
+                top = max(v.increment2, v.increment2 + TICK * v.bend2, 1)
+                level = np.searchsorted(harmonics, (PHASE_ONE >> 1) // top, side="right") - 1
                 _shape(buffer, m, step, v.phase2, v.increment2, v.bend2, p.osc2_shape, p.pulse_width, p.osc2_level,
                        waves, offsets[level], bits[level])  # fmt: skip
             if p.noise_level > 0:
                 for j in range(m):
                     buffer[j] += p.noise_level * _white(v.key, v.age + j)
 
-            ic1, ic2 = v.ic1, v.ic2
             for j in range(m):
                 g = v.g + (step + j + 1) * v.g_step
-                a1 = 1.0 / (1.0 + g * (g + k))
-                a2 = g * a1
-                x = buffer[j]
-                v3 = x - ic2
-                v1 = a1 * ic1 + a2 * v3
-                v2 = ic2 + a2 * ic1 + g * a2 * v3
-                ic1 = 2.0 * v1 - ic1
-                ic2 = 2.0 * v2 - ic2
-                buffer[j] = low_mix * v2 + band_mix * v1 + high_mix * (x - k * v1 - v2)
+                a2s[j] = 2.0 * g / (1.0 + g * (g + k))
+                a3s[j] = g * a2s[j]
+            ic1, ic2 = v.ic1, v.ic2
+            state1[0], state2[0] = ic1, ic2
+            for j in range(m):
+                # a1 = 1 / (1 + g (g + k)) = 1 - k a2 - a3, and doubled all three, as the states move by twice
+                drop = k * a2s[j] + a3s[j]
+                next1 = (1.0 - drop) * ic1 + (a2s[j] * buffer[j] - a2s[j] * ic2)
+                ic2 = (1.0 - a3s[j]) * ic2 + (a3s[j] * buffer[j] + a2s[j] * ic1)
+                ic1 = next1
+                state1[j + 1], state2[j + 1] = ic1, ic2
             v.ic1, v.ic2 = ic1, ic2
+            for j in range(m):
+                band = 0.5 * (state1[j] + state1[j + 1])
+                low = 0.5 * (state2[j] + state2[j + 1])
+                buffer[j] = low_mix * low + band_mix * band + high_mix * (buffer[j] - k * band - low)
 
             if p.drive > 0:
                 x0, dc = v.shaped, v.dc
+                root0 = math.sqrt(1.0 + x0 * x0)
                 for j in range(m):
                     x1 = p.drive * buffer[j]
-                    y = (x1 + x0) / (math.sqrt(1.0 + x1 * x1) + math.sqrt(1.0 + x0 * x0))
-                    x0 = x1
+                    root1 = math.sqrt(1.0 + x1 * x1)
+                    y = (x1 + x0) / (root1 + root0)
+                    x0, root0 = x1, root1
                     dc += p.dc_tracking * (y - dc)  # what saturation makes of lopsided waves
                     buffer[j] = y - dc
                 v.shaped, v.dc = x0, dc
 
-            env = v.env
+            _envelope(v, p, m, env)
+            gain0, gain_step = v.gain + (step + 1) * v.gain_step, v.gain_step
             for j in range(m):
-                if v.held == 0:
-                    env *= p.release_factor
-                elif v.stage == ATTACK:
-                    env += p.attack_step
-                    if env >= 1:
-                        env = 1.0
-                        v.stage = DECAY
-                else:
-                    env = p.sustain + (env - p.sustain) * p.decay_factor
-                out[at + j] += (v.gain + (step + j + 1) * v.gain_step) * env * buffer[j]
-            v.env = env
+                out[at + j] += (gain0 + j * gain_step) * env[j] * buffer[j]
             v.age += m
             at += m
-            if env < SILENT and (v.held == 0 or v.stage == DECAY) and v.age % TICK == 0:
+            if v.env < SILENT and (v.held == 0 or v.stage == DECAY) and v.age % TICK == 0:
                 v.active = 0  # only at the end of a tick, wherever blocks end
+
+
+@njit(cache=True)
+def _envelope(v, p, m, env):  # type: ignore[no-untyped-def]
+    """The next m samples of a voice's level: a straight rise, exponential falls by the powers of their factors."""
+    at = 0
+    if v.held == 0:
+        for j in range(m):
+            env[j] = v.env * p.release_powers[j]
+    else:
+        if v.stage == ATTACK:
+            rise = min(m, math.ceil((1.0 - v.env) / p.attack_step))
+            for j in range(rise):
+                env[j] = min(v.env + (j + 1) * p.attack_step, 1.0)
+            at = rise
+            v.env = env[rise - 1]
+            if v.env >= 1:
+                v.stage = DECAY
+        above = v.env - p.sustain
+        for j in range(m - at):
+            env[at + j] = p.sustain + above * p.decay_powers[j]
+    v.env = env[m - 1]
