@@ -23,10 +23,11 @@ CANDIDATES = 5  # pitches kept per frame
 PARTIALS = 40  # teeth of a comb
 PROPOSERS = 6  # strongest peaks, each of which may be any of the first twelve partials
 DIVISORS = 12
-VOICED = 0.15  # score at which a pitch is worth as much as none
-GLIDE = 0.05  # cost of a semitone of movement between neighbouring frames, up to JUMP
-JUMP = 0.4
-SWITCH = 0.15  # cost of going from voiced to unvoiced or back
+EXPONENT = 1.25  # of amplitudes when peaks are weighed: the many faint peaks of a knock shall not outvote a tone
+VOICED = 0.13  # score at which a pitch is worth as much as none
+GLIDE = 0.08  # cost of a semitone of movement between neighbouring frames, up to JUMP
+JUMP = 1.0
+SWITCH = 0.3  # cost of going from voiced to unvoiced or back
 WINDOWS = ((0.0464, 48000.0), (0.0929, 5600.0), (0.1858, 5600.0))  # seconds, and the sample rate that is enough for it
 RESOLVED = 4.4  # bins between partials that a Hann window (main lobe 4 bins) tells apart
 
@@ -170,7 +171,7 @@ def _comb(f0: float, freqs: Any, amps: Any, count: int, total: float, bin_hz: fl
         if best >= 0:
             off = (freqs[best] - target) / tolerance
             close = 1 - off * off
-            a = amps[best]
+            a = amps[best] ** EXPONENT
             explained += a * (close - 2 * tolerance / f0)
             met += a
             filled += weight * close
@@ -209,7 +210,7 @@ def _score(parts: Any, emphasis: Any, bin_hz: float, low: float, high: float, f0
         count = find_peaks(magnitudes, bin_hz, freqs, amps)
         total = 0.0
         for i in range(count):
-            total += amps[i]
+            total += amps[i] ** EXPONENT
         for rank in range(min(PROPOSERS, count)):
             best = -1
             for i in range(count):
