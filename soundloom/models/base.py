@@ -68,7 +68,7 @@ class AbstractModel(nn.Module, ABC):
         """A fresh model: the same seed gives the same weights, and the global generator is left as it was."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(config)  # type: ignore[call-arg]
+            return cls(config)
 
     @property
     @abstractmethod
@@ -79,7 +79,9 @@ class AbstractModel(nn.Module, ABC):
     def players(self) -> Mapping[str, Player]: ...
 
     @abstractmethod
-    def train_step(self, batch: Batch, *, step: int, generator: torch.Generator, update: Update) -> dict[str, float]: ...
+    def train_step(
+        self, batch: Batch, *, step: int, generator: torch.Generator, update: Update
+    ) -> dict[str, float]: ...
 
     @abstractmethod
     def validate(self, batch: Batch, *, generator: torch.Generator) -> dict[str, float]: ...

@@ -1,0 +1,79 @@
+"""How far a made sound is from the real one, for training: named terms, differentiable, float32 throughout.
+
+Everything works on real and imaginary parts (p = re² + im²; log amplitude = ½ log p): the backward pass through the
+modulus of a complex tensor costs more than the transform.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from soundloom import spectral
+
+FLOOR = 3e-4  # amplitude of a sine that counts as silence: 70 dB below full scale
+
+
+def spectral_distance(made: Tensor, real: Tensor, *, n_fft: int, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
+    """Mean difference of log amplitudes, and spectral convergence, of two batches of sounds [B, T]; each a scalar.
+
+    Log amplitudes are floored softly at a sine of amplitude `floor`, and their mean is over the cells where either
+    sound is above it: silence is most of a spectrum and would drown what is heard. Convergence, ‖|X| - |Y|‖ / ‖|X|‖
+    (Arık et al., 2018), is taken per sound: over the batch a loud sound would drown the quiet ones.
+    """
+    unit = (n_fft / 4 * floor) ** 2
+    power = spectral.power(torch.cat([made, real]), n_fft=n_fft, hop_length=n_fft // 4) + unit
+    logs, amplitudes = 0.5 * torch.log(power), torch.sqrt(power)
+    made_amplitude, real_amplitude = amplitudes.chunk(2)
+    apart = (made_amplitude - real_amplitude).square().sum((-1, -2))
+    size = real_amplitude.detach().square().sum((-1, -2))
+    made_log, real_log = logs.chunk(2)
+    with torch.no_grad():
+        heard = (torch.maximum(*power.chunk(2)) > 2 * unit).float()
+    log_distance = ((made_log - real_log).abs() * heard).sum() / heard.sum().clamp_min(1.0)
+    return log_distance, torch.sqrt(apart / size + 1e-8).mean()
+
+
+def envelope_distance(made: Tensor, real: Tensor, *, block: int, floor: float = 1e-3) -> Tensor:
+    """Mean difference of log RMS over blocks of `block` samples of two batches [B, T]: where onsets stand."""
+    levels = [
+        0.5 * torch.log(sound.reshape(len(sound), -1, block).square().mean(-1) + floor**2) for sound in (made, real)
+    ]
+    return (levels[0] - levels[1]).abs().mean()
+
+
+TERM_WEIGHTS = {"log": 1.0, "convergence": 1.0, "log_by_turns": 1.0, "convergence_by_turns": 1.0, "envelope": 0.3}
+
+
+def reconstruction_terms(made: Tensor, real: Tensor, *, n_fft: int, step: int) -> dict[str, Tensor]:
+    """What keeps a made sound [B, T] close to the real one: `spectral_distance` at the decoder's window in every step,
+    at a quarter (transients) and four times of it (low partials) by turns, and `envelope_distance`."""
+    log, convergence = spectral_distance(made, real, n_fft=n_fft)
+    by_turns = spectral_distance(made, real, n_fft=(n_fft // 4, n_fft * 4)[step % 2])
+    envelope = envelope_distance(made, real, block=n_fft // 32)
+    return {
+        "log": log,
+        "convergence": convergence,
+        "log_by_turns": by_turns[0],
+        "convergence_by_turns": by_turns[1],
+        "envelope": envelope,
+    }
+
+
+def reconstruction_score(made: Tensor, real: Tensor, *, n_fft: int) -> Tensor:
+    """One figure for validation: the mean log distance over three windows; lower is better."""
+    return torch.stack([spectral_distance(made, real, n_fft=size)[0] for size in (n_fft // 4, n_fft, n_fft * 4)]).mean()
+
+
+def kl_divergence(mean: Tensor, log_variance: Tensor, *, free_bits: float) -> Tensor:
+    """KL of N(mean, variance) from N(0, 1) in nats, mean over all but the last dimension, then summed over it.
+
+    A dimension under `free_bits` costs nothing more (Kingma et al., 2016), so that none is pressed to nothing.
+    """
+    divergence = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1)
+    return divergence.flatten(0, -2).mean(0).clamp_min(free_bits).sum()
+
+
+def weighted(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
+    """The sum that is minimised: each term times its weight."""
+    return torch.stack([weight * term for weight, term in terms]).sum()

@@ -1,0 +1,276 @@
+"""The codec: a variational autoencoder with a latent and a pitch per frame.
+
+    audio ──▶ short spectrum, envelope ─────────────┐
+          ──▶ levels at the partials of each pitch ─┴─▶ blocks ──▶ z  ┐
+    f0 (from the bank, or tracked) ───────────────────────────────────┴──▶ blocks ──▶ spectral head ──▶ audio
+
+The encoder looks at a pitched sound where its partials are, partial by partial and between them, so that what it says
+of a timbre does not depend on the pitch; the decoder says the amplitude of each partial by number. So a pitch that was
+never heard in training is re-synthesised as well as one that was, and a transposition is a change of f0 alone.
+The decoder is causal: any model streams its output. `causal=True` makes the encoder so too, for live input.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from soundloom import features, spectral
+from soundloom.bank import Batch, BatchSpec, SoundBank
+from soundloom.config import override
+from soundloom.errors import ConfigError
+from soundloom.losses import TERM_WEIGHTS, kl_divergence, reconstruction_score, reconstruction_terms, weighted
+from soundloom.models.analysis import Analysis
+from soundloom.models.base import AbstractModel, Code, Player, Update
+from soundloom.models.discriminator import Discriminator, adversarial_loss, discriminator_loss
+from soundloom.models.layers import (
+    PITCH_FEATURES,
+    SUBFRAMES,
+    HeadState,
+    SpectralHead,
+    Stack,
+    autocast,
+    pitch_features,
+    random_phases,
+)
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    sample_rate: int = 44100
+    channels: int = 1
+    labels: tuple[str, ...] = ()
+    hop_length: int = 512
+    latent: int = 64  # dimensions of z, per frame
+    width: int = 256
+    encoder_blocks: int = 3
+    decoder_blocks: int = 4
+    causal: bool = False  # the encoder too: for live input
+    partials: int = 80  # amplitudes by number; above them the envelope speaks alone
+    voices: int = 1
+    steps: int = 5000
+    batch: int = 16
+    seconds: float = 1.5  # of a training crop
+    learning_rate: float = 2e-3
+    semitones: float = 2.0  # augmentation: pitch up or down by at most this
+    gain_db: float = 6.0
+    chords: float = 0.0  # share of training sounds that are a sum of two or three
+    kl_weight: float = 2e-4
+    free_bits: float = 0.1
+    adversary_from: float = 0.7  # of the steps
+    adversary_weight: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.channels != 1:
+            raise ConfigError(f"channels is {self.channels}: the codec is mono so far; scan the bank with one channel")
+        if self.hop_length % SUBFRAMES or self.hop_length & (self.hop_length - 1):
+            raise ConfigError(f"hop_length is {self.hop_length}: it must be a power of two, {SUBFRAMES} or more")
+
+
+@dataclass
+class CodecState:
+    """Where a stream stands: the last frames of every block, and the head's oscillators and tail."""
+
+    blocks: tuple[Tensor, ...]
+    head: HeadState
+
+
+class Codec(AbstractModel):
+    family = "codec"
+    Config = CodecConfig
+    config: CodecConfig
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        shape = {"sample_rate": config.sample_rate, "hop_length": config.hop_length, "n_partials": config.partials}
+        self.analysis = Analysis(**shape)
+        self.voice_in = nn.Linear(self.analysis.voice_size, config.width)
+        self.encoder = Stack(
+            self.analysis.size + config.width, config.width, blocks=config.encoder_blocks, causal=config.causal
+        )
+        self.latent = nn.Linear(config.width, 2 * config.latent)
+        self.pitch_in = nn.Linear(PITCH_FEATURES, config.width)
+        self.decoder = Stack(config.latent + config.width, config.width, blocks=config.decoder_blocks, causal=True)
+        self.head = SpectralHead(config.width, **shape)
+        self.discriminator = Discriminator(sample_rate=config.sample_rate)
+
+    @classmethod
+    def configure(cls, bank: SoundBank, settings: Sequence[str] = ()) -> CodecConfig:
+        config = CodecConfig(
+            sample_rate=bank.sample_rate, labels=bank.labels, hop_length=spectral.default_hop(bank.sample_rate)
+        )
+        return override(config, settings)
+
+    @property
+    def batch_spec(self) -> BatchSpec:
+        c = self.config
+        frames = max(8, round(c.seconds * c.sample_rate / c.hop_length))
+        return BatchSpec(
+            size=c.batch,
+            samples=frames * c.hop_length,
+            hop_length=c.hop_length,
+            align="random",
+            semitones=c.semitones,
+            gain_db=c.gain_db,
+        )
+
+    def players(self) -> Mapping[str, Player]:
+        judge = list(self.discriminator.parameters())
+        kept = {id(p) for p in judge}
+        maker = [p for p in self.parameters() if id(p) not in kept]
+        rate = self.config.learning_rate
+        return {
+            "codec": Player(maker, learning_rate=rate, betas=(0.8, 0.99), weight_decay=1e-3),
+            "judge": Player(judge, learning_rate=rate / 4, betas=(0.5, 0.9), ema=False),
+        }
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def train_step(self, batch: Batch, *, step: int, generator: torch.Generator, update: Update) -> dict[str, float]:
+        real, f0_hz, voiced, stiffness = self._sounds(batch, generator)
+        made, mean, log_variance, stiffness_error = self._autoencode(real, f0_hz, voiced, stiffness, generator)
+        terms = reconstruction_terms(made, real, n_fft=self.head.n_fft, step=step)
+        kl = kl_divergence(mean, log_variance, free_bits=self.config.free_bits)
+        losses = [
+            *((TERM_WEIGHTS[name], t) for name, t in terms.items()),
+            (self.config.kl_weight, kl),
+            (0.1, stiffness_error),
+        ]
+        report = {**terms, "kl": kl, "stiffness": stiffness_error}
+        if step >= self.config.adversary_from * self.config.steps:
+            crop = self._crop(made.shape[1], generator)
+            adversarial, matching = adversarial_loss(self.discriminator, made[:, crop], real[:, crop])
+            losses += [(self.config.adversary_weight, adversarial), (2 * self.config.adversary_weight, matching)]
+            report |= {"adversarial": adversarial, "matching": matching}
+            update("codec", weighted(losses))
+            judge = discriminator_loss(self.discriminator, made.detach()[:, crop], real[:, crop])
+            report["judge"] = judge
+            update("judge", judge)
+        else:
+            update("codec", weighted(losses))
+        return {name: float(value.detach()) for name, value in report.items()}
+
+    @torch.no_grad()
+    def validate(self, batch: Batch, *, generator: torch.Generator) -> dict[str, float]:
+        real, f0_hz, voiced, stiffness = self._sounds(batch, None)
+        made, mean, log_variance, _ = self._autoencode(real, f0_hz, voiced, stiffness, generator, own_stiffness=True)
+        kl = kl_divergence(mean, log_variance, free_bits=0.0)
+        return {"score": float(reconstruction_score(made, real, n_fft=self.head.n_fft)), "kl": float(kl)}
+
+    def _autoencode(
+        self,
+        real: Tensor,
+        f0_hz: Tensor,
+        voiced: Tensor,
+        stiffness: Tensor,
+        generator: torch.Generator,
+        *,
+        own_stiffness: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """real [B, T] -> made [B, T], the latent's mean and log-variance [B, N, D], and the stiffness error, a scalar.
+
+        In training the partials are put where the real ones are, so that their amplitudes can be compared from the
+        first step; the head's own guess is learnt beside.
+        """
+        n_bins = self.head.n_fft // 2 + 1
+        with autocast(real.device):
+            mean, log_variance = self._posterior(real, f0_hz, voiced, stiffness)
+            noise = torch.randn(mean.shape, generator=generator, device=generator.device).to(mean)
+            z = mean + noise * torch.exp(0.5 * log_variance)
+            h = self._decoder_in(z, f0_hz, voiced)
+            h = self.decoder(h)
+            phases = torch.rand(*h.shape[:2], n_bins, generator=generator, device=generator.device).to(real)
+            given = None if own_stiffness else stiffness[..., None].expand_as(f0_hz)
+            made, voices = self.head(h, f0_hz, voiced, phases=phases, stiffness=given)
+            own = self.head.voices(h, f0_hz, voiced).stiffness if given is not None else voices.stiffness
+        known = ((stiffness > 0)[..., None] & (f0_hz > 0)).float()
+        error = (torch.log(own) - torch.log(stiffness.clamp_min(1e-6))[..., None]).abs()
+        return (
+            made[:, : real.shape[1]],
+            mean.float(),
+            log_variance.float(),
+            (error * known).sum() / known.sum().clamp_min(1),
+        )
+
+    def _sounds(self, batch: Batch, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sounds to learn [B, T], f0 and voicing [B, K, N], stiffness [B, K]; with a generator, some are chords."""
+        audio, f0_hz, voiced, stiffness = batch.audio[:, 0], batch.f0_hz, batch.voiced, batch.inharmonicity[:, None]
+        voices, size = self.config.voices, len(f0_hz)
+        f0_hz, voiced = (F.pad(t, (0, 0, 0, voices - 1)) for t in (f0_hz, voiced))
+        stiffness = F.pad(stiffness, (0, voices - 1))
+        if generator is None or voices == 1 or self.config.chords == 0:
+            return audio, f0_hz, voiced, stiffness
+        draw = torch.rand(2, size, generator=generator, device=generator.device).to(audio.device)
+        chord = draw[0] < self.config.chords
+        for voice in range(1, voices):
+            joins = chord & (draw[1] >= (voice - 1) / (voices - 1))
+            other = torch.roll(torch.arange(size, device=audio.device), voice)
+            audio = audio + torch.where(joins[:, None], batch.audio[other, 0], 0.0)
+            f0_hz[:, voice] = torch.where(joins[:, None], batch.f0_hz[other, 0], 0.0)
+            voiced[:, voice] = torch.where(joins[:, None], batch.voiced[other, 0], 0.0)
+            stiffness[:, voice] = torch.where(joins, batch.inharmonicity[other], 0.0)
+        gain = torch.where(chord, 1 / math.sqrt(2), 1.0)
+        return audio * gain[:, None], f0_hz, voiced, stiffness
+
+    def _crop(self, length: int, generator: torch.Generator) -> slice:
+        size = length // 3
+        start = int(torch.randint(0, length - size + 1, (1,), generator=generator, device=generator.device))
+        return slice(start, start + size)
+
+    def _posterior(self, audio: Tensor, f0_hz: Tensor, voiced: Tensor, stiffness: Tensor) -> tuple[Tensor, Tensor]:
+        seen = self.analysis(audio)
+        if (f0_hz > 0).any():
+            heard = self.voice_in(self.analysis.voices(audio, f0_hz, voiced, stiffness))
+            on = ((f0_hz > 0) * voiced)[..., None]
+            voice = (F.gelu(heard) * on).sum(1)
+        else:
+            voice = seen.new_zeros(*seen.shape[:2], self.config.width)
+        mean, log_variance = self.latent(self.encoder(torch.cat([seen, voice], -1))).chunk(2, -1)
+        return mean, log_variance.clamp(-12, 4)
+
+    def _decoder_in(self, z: Tensor, f0_hz: Tensor, voiced: Tensor) -> Tensor:
+        pitch = F.gelu(self.pitch_in(pitch_features(f0_hz, voiced))).sum(1)
+        return torch.cat([z, pitch], -1)
+
+    # --- use ------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def encode(self, audio: Tensor, *, f0_hz: Tensor | None = None, voiced: Tensor | None = None) -> Code:
+        """audio [B, 1, T] -> `Code`; without f0 [B, K, N] it is tracked, `config.voices` voices of it."""
+        sound = audio[:, 0]
+        setting = {"sample_rate": self.config.sample_rate, "hop_length": self.config.hop_length}
+        if f0_hz is None:
+            if self.config.voices == 1:
+                track = features.track_pitch(sound, **setting)
+                f0_hz, voiced = track.f0_hz[:, None], track.voiced[:, None]
+            else:
+                f0_hz, voiced = features.track_pitches(sound, **setting, voices=self.config.voices)
+        if voiced is None:
+            voiced = (f0_hz > 0).float()
+        stiffness = torch.stack([features.inharmonicity(sound, f0, **setting) for f0 in f0_hz.unbind(1)], 1)
+        with autocast(audio.device):
+            mean, _ = self._posterior(sound, f0_hz, voiced, stiffness)
+        return Code(mean.float().transpose(1, 2), f0_hz, voiced)
+
+    @torch.no_grad()
+    def decode(self, code: Code, *, seed: int = 0) -> Tensor:
+        """`Code` of N frames -> audio [B, 1, N * hop_length]; the noise in it is keyed by (seed, frame)."""
+        frames = torch.arange(code.z.shape[-1], device=code.z.device)
+        phases = random_phases(frames, self.head.n_fft // 2 + 1, seed=seed)[None]
+        h = self.decoder(self._decoder_in(code.z.transpose(1, 2), code.f0_hz, code.voiced))
+        audio: Tensor = self.head(h, code.f0_hz, code.voiced, phases=phases)[0]
+        return audio[:, None]
+
+    def init_state(self, *, seed: int = 0) -> CodecState:
+        return CodecState(self.decoder.init_state(), self.head.init_state(voices=self.config.voices, seed=seed))
+
+    @torch.no_grad()
+    def step(self, code: Code, state: CodecState) -> tuple[Tensor, CodecState]:
+        """The next n frames of a `Code` [1, D, n] -> n * hop_length samples [1, 1, T], `head.latency` behind."""
+        h, blocks = self.decoder.step(self._decoder_in(code.z.transpose(1, 2), code.f0_hz, code.voiced), state.blocks)
+        audio, head = self.head.step(h, code.f0_hz, code.voiced, state.head)
+        return audio[:, None], replace(state, blocks=blocks, head=head)
