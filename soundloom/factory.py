@@ -123,7 +123,7 @@ def _pad(rng: np.random.Generator) -> list[Layer]:
     synth = {
         "osc1_shape": rng.uniform(1.0, 3.0),
         "osc2_shape": rng.uniform(1.0, 3.0),
-        "osc2_level": rng.uniform(0.15, 0.3),  # less than the first: their beating never cancels
+        "osc2_level": rng.uniform(0.12, 0.25),  # less than the first: their beating never cancels
         "osc2_semitones": rng.uniform(0.04, 0.1),
         "pulse_width": rng.uniform(0.2, 0.5),
         "vibrato_hz": rng.uniform(3.5, 5.5),
@@ -141,7 +141,7 @@ def _pad(rng: np.random.Generator) -> list[Layer]:
         "sustain": 0.8,
         "release_s": 1.6,
     }
-    wide = synth | {"osc2_semitones": -synth["osc2_semitones"] * 1.3, "osc1_level": 0.3, "osc2_level": 0.2}
+    wide = synth | {"osc2_semitones": -synth["osc2_semitones"] * 1.3, "osc1_level": 0.25, "osc2_level": 0.15}
     octave = float(rng.choice([0.0, 12.0]))  # never below: the note in the name is the pitch that sounds
     return [Layer(Subtractive(synth)), Layer(Subtractive(wide), pitch=octave, level=rng.uniform(0.2, 0.4))]
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from soundloom.audio import Waveform
-from soundloom.errors import ScoreError
+from soundloom.errors import ConfigError, ScoreError
 from soundloom.instruments.base import AbstractInstrument, Event
 from soundloom.score import Score
 
+LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
 LONGEST_S = 7200.0
 LONGEST_TAIL_S = 30.0
 SILENT = 1e-5  # -100 dB: a tail below this for QUIET_S is over
@@ -37,6 +38,10 @@ def render(
     >>> sound.channels, 1.5 < sound.seconds < 3
     (1, True)
     """
+    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+        raise ConfigError(f"the sample rate is {sample_rate} Hz: it goes from {LOWEST_RATE} to {HIGHEST_RATE}")
+    if block < 1:
+        raise ConfigError(f"a block of {block} samples was asked for: it takes 1 or more, 512 is usual")
     if not score.notes:
         raise ScoreError("the score has no notes: there is nothing to render")
     if score.seconds > LONGEST_S:

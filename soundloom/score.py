@@ -1,5 +1,6 @@
 """Notes in time: the score that instruments are rendered from, note names, and a small notation to type phrases in."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -13,13 +14,27 @@ _TOKEN = re.compile(r"(\[[^\[\]]*\]|[^\s\[\]:@]+)(?::([^\s\[\]:@]+))?(?:@([^\s\[
 
 @dataclass(frozen=True)
 class Note:
-    """One note. `pitch` is a MIDI number and may be fractional; `velocity` is 0 to 1; `channel` picks the instrument."""
+    """One note. `pitch` is a MIDI number and may be fractional; `velocity` is 0 to 1; `channel` picks the instrument.
+
+    A value that cannot be played is refused with `ScoreError`.
+    """
 
     start_s: float
     seconds: float
     pitch: float
     velocity: float = 0.8
     channel: int = 0
+
+    def __post_init__(self) -> None:
+        for name, unit, value, low, high in (
+            ("start", " s", self.start_s, 0.0, math.inf),
+            ("length", " s", self.seconds, 0.0, math.inf),
+            ("pitch", "", self.pitch, 0.0, 127.0),
+            ("velocity", "", self.velocity, 0.0, 1.0),
+        ):
+            if not (low <= value <= high and math.isfinite(value)):
+                bound = f"from {low:g} to {high:g}" if math.isfinite(high) else "from 0 on, and finite"
+                raise ScoreError(f"a note's {name} is {value:g}{unit}: it goes {bound}")
 
 
 @dataclass(frozen=True)

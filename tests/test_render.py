@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from soundloom.audio import Waveform
-from soundloom.errors import ScoreError
+from soundloom.errors import ConfigError, ScoreError
 from soundloom.instruments.base import AbstractInstrument, Event
 from soundloom.instruments.pluck import Pluck
 from soundloom.instruments.subtractive import Subtractive
@@ -76,7 +76,7 @@ def test_a_tail_that_never_ends_is_cut():
         def process(self, state, events, n):
             return np.ones((1, n), dtype=np.float32), state
 
-    assert render(parse("C4"), {0: Drone()}, sample_rate=100).seconds == pytest.approx(30.5, abs=6)
+    assert render(parse("C4"), {0: Drone()}, sample_rate=1000).seconds == pytest.approx(30.5, abs=0.6)
 
 
 def test_levels_are_left_alone_and_fitting_says_by_how_much():
@@ -113,3 +113,7 @@ def test_what_cannot_be_rendered_is_refused():
         render(parse("C4", channel=9), {0: Pluck(), 1: Pluck()})
     with pytest.raises(ScoreError, match="7200 s at most"):
         render(Score((Note(0, 1e6, 60),)), {0: Pluck()})
+    with pytest.raises(ConfigError, match="from 1000 to 384000"):
+        render(parse("C4"), {0: Pluck()}, sample_rate=0)
+    with pytest.raises(ConfigError, match="1 or more"):
+        render(parse("C4"), {0: Pluck()}, block=0)

@@ -74,3 +74,18 @@ def test_tempos_have_bounds(bpm):
 
 def test_a_score_ends_with_its_last_note():
     assert Score((Note(0, 9, 60), Note(1, 1, 62))).seconds == 9
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"start_s": -0.1}, "start is -0.1 s"),
+        ({"start_s": float("inf")}, "start is inf s"),
+        ({"seconds": float("nan")}, "length is nan s"),
+        ({"pitch": 127.5}, "from 0 to 127"),
+        ({"velocity": 1.1}, "from 0 to 1"),
+    ],
+)
+def test_notes_that_cannot_be_played_are_refused(change, says):
+    with pytest.raises(ScoreError, match=says):
+        Note(**({"start_s": 0.0, "seconds": 1.0, "pitch": 60.0} | change))

@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from soundloom.instruments.base import Event, Param
-from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices
+from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices, white
 
 LOWEST_HZ = 8.0  # just below MIDI 0: how long the delay lines are
 # A guitar-sized box: the air in it, its top, the second mode of its top (hertz, quality, level).
@@ -110,15 +110,6 @@ class Pluck(AbstractPolyphonic):
 
 
 @njit(cache=True)
-def _white(key, n):  # type: ignore[no-untyped-def]
-    """Noise in [-1, 1) as a function of (key, n): splitmix64 (Steele, Lea and Flood, 2014)."""
-    z = np.uint64(key) * np.uint64(0xD1342543DE82EF95) + np.uint64(n) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return float(np.int64(z ^ (z >> np.uint64(31)))) * 2.0**-63
-
-
-@njit(cache=True)
 def _excite(line, key, pick_position, softness, noise):  # type: ignore[no-untyped-def]
     """Fill the string with one period of the pluck: a click and noise, softened, less itself from the other side.
 
@@ -127,7 +118,7 @@ def _excite(line, key, pick_position, softness, noise):  # type: ignore[no-untyp
     n = len(line)
     raw = np.empty(n)
     for i in range(n):
-        raw[i] = noise * _white(key, i)
+        raw[i] = noise * white(key, i)
     raw[0] += (1.0 - noise) * math.sqrt(n / 3.0)  # as strong as the noise
     low = 0.0
     for i in range(2 * n):  # twice around: the line is a circle

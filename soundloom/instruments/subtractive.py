@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from soundloom.instruments.base import Event, Param
-from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices
+from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices, white
 
 TICK = 32  # samples between two looks at the knobs and slow modulations; what is heard moves linearly between
 PHASE_BITS = 40  # phases are integers, so that any split into blocks adds up to the same phase: 4e-8 Hz steps
@@ -127,15 +127,6 @@ def tables() -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64],
         levels.append(np.concatenate([wave, wave[:, :1]], axis=-1))
     offsets = np.cumsum([0] + [level.shape[1] for level in levels[:-1]])
     return np.concatenate(levels, axis=-1).astype(np.float32), offsets, np.array(bits), np.array(counts)
-
-
-@njit(cache=True)
-def _white(key, n):  # type: ignore[no-untyped-def]
-    """Noise in [-1, 1) as a function of (key, n): splitmix64 (Steele, Lea and Flood, 2014)."""
-    z = np.uint64(key) * np.uint64(0xD1342543DE82EF95) + np.uint64(n) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return float(np.int64(z ^ (z >> np.uint64(31)))) * 2.0**-63
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
@@ -269,7 +260,7 @@ def _render(rows, params, waves, offsets, bits, harmonics, sample_rate, out):  #
                        waves, offsets[level], bits[level])  # fmt: skip
             if p.noise_level > 0:
                 for j in range(m):
-                    buffer[j] += p.noise_level * _white(v.key, v.age + j)
+                    buffer[j] += p.noise_level * white(v.key, v.age + j)
 
             for j in range(m):
                 g = v.g + (step + j + 1) * v.g_step

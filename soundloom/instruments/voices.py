@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from soundloom.instruments.base import AbstractInstrument, Event
@@ -152,3 +153,12 @@ class AbstractPolyphonic(AbstractInstrument):
 
 def _key(seed: int, serial: int) -> int:
     return (seed * 1_000_003 + serial * 7_919 + 12_345) & 0x7FFFFFFFFFFF
+
+
+@njit(cache=True)
+def white(key, n):  # type: ignore[no-untyped-def]
+    """Noise in [-1, 1) as a function of (key, n): splitmix64 (Steele, Lea and Flood, 2014)."""
+    z = np.uint64(key) * np.uint64(0xD1342543DE82EF95) + np.uint64(n) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return float(np.int64(z ^ (z >> np.uint64(31)))) * 2.0**-63
