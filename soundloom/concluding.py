@@ -143,9 +143,7 @@ def _label(kept: Sequence[Row], rules: Rules, used: Sequence[Sequence[naming.Spa
 def _by_path(table: Path, column: str, paths: Sequence[str]) -> dict[str, str]:
     given = {row["path"]: row[column] for row in naming.read_csv(table, needed=("path", column))}
     if not given.keys() & set(paths):
-        raise BankError(
-            f"{table} names none of the {len(set(paths))} files: paths are from the folder, as '{paths[0]}'"
-        )
+        raise BankError(f"{table} names none of the {len(set(paths))} files: write their paths, as '{paths[0]}'")
     return given
 
 
