@@ -1,9 +1,9 @@
 """Classical engines: voices in real time per core
 
-64 held voices at 44.1 kHz, in blocks of 512 as a sound card asks for and in blocks of a second. Peers, measured once on
-a Zen 4 core when Soundloom was designed: saw, filter and envelope in Csound 2160, in Faust compiled to C++ 1240, in DawDreamer 607;
-FluidSynth 1270 to 1360 notes; Csound's plucked string 7240. `seconds` is CPU time: of the first note with kernels that
-were never compiled, and of the whole built-in bank.
+64 held voices at 44.1 kHz, in blocks of 512 as a sound card asks for and in blocks of a second. Peers, measured once
+on a Zen 4 core when Soundloom was designed: saw, filter and envelope in Csound 2160, in Faust compiled to C++ 1240, in
+DawDreamer 607; FluidSynth 1270 to 1360 notes; Csound's plucked string 7240. `seconds` is CPU time: of the first note
+with kernels that were never compiled, and of the whole built-in bank.
 """
 
 import json
