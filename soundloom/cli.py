@@ -4,6 +4,8 @@ Exit 0: done. 1: refused, one line `error: …` on standard error. 2: the comman
 after saving.
 """
 
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import soundloom
 from soundloom.errors import SoundloomError
+from soundloom.paths import make_folder
 from soundloom.terminal import Terminal, counted
 
 app = App(
@@ -69,7 +72,9 @@ def scan(
     terminal = Terminal(quiet=quiet, json=json)
     with terminal.only_document(), terminal.bar("scanning") as bar:
         bank = api.scan(folder, out, label_from=label_from, labels=labels, split=split, progress=counted(bar))
-    terminal.say(f"{api.bank_words(bank)}\npage: {bank.report()}\nnext: soundloom train {out} --family vae -o my-run")
+    terminal.say(
+        f"{api.bank_words(bank)}\npage: {bank.report()}\nnext: soundloom train {_quoted(out)} --family vae -o my-run"
+    )
     terminal.document(api.bank_facts(bank))
 
 
@@ -116,7 +121,8 @@ def train(
     if minutes is None and steps is None and cpu_minutes is None:
         minutes = 10.0
     config = TrainConfig(minutes=minutes, steps=steps, cpu_minutes=cpu_minutes, seed=seed, device=device)
-    terminal = Terminal(quiet=quiet, json=json)
+    follows = os.environ.get("RANK", "0") != "0"  # of the processes that torchrun starts, one speaks
+    terminal = Terminal(quiet=quiet or follows, json=json and not follows)
     with terminal.only_document(), terminal.bar(f"training a {family}") as bar:
         result = fit(family, SoundBank.load(bank), config, out, settings=set_ or (), progress=api.shown_on(bar))
     score = "" if result.score is None else f", best score on held-out sounds {result.score:.3f} (lower is better)"
@@ -200,7 +206,7 @@ def reconstruct(
     with terminal.only_document():
         heard = soundloom.read(sound)
         made = soundloom.load(run, device=device).reconstruct(heard, transpose=transpose, voices=voices, seed=seed)
-        soundloom.write(out, made)
+        soundloom.write(make_folder(out.parent) / out.name, made)
     terminal.say(f"{made.seconds:.2f} s in {out}")
     terminal.document({"file": out, "seconds": made.seconds, "sample_rate": made.sample_rate, "transpose": transpose})
 
@@ -313,7 +319,7 @@ def render(
     with terminal.only_document():
         voices = with_ or ["pluck"]
         made = soundloom.play(score, voices, bpm=bpm, sample_rate=sample_rate, seed=seed, device=device)
-        soundloom.write(out, made)
+        soundloom.write(make_folder(out.parent) / out.name, made)
     terminal.say(f"{made.seconds:.2f} s in {out}")
     terminal.document({"file": out, "seconds": made.seconds, "sample_rate": made.sample_rate})
 
@@ -351,8 +357,12 @@ def demo(
 
 def _next_step(family: str, out: Path) -> str:
     if family == "codec":
-        return f"soundloom reconstruct {out} A-SOUND.wav -o again.wav --transpose 3"
-    return f"soundloom sample {out} -n 16 -o new-sounds"
+        return f"soundloom reconstruct {_quoted(out)} A-SOUND.wav -o again.wav --transpose 3"
+    return f"soundloom sample {_quoted(out)} -n 16 -o new-sounds"
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -374,7 +384,7 @@ def run(arguments: Sequence[str]) -> int:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: what was done is saved; the same command goes on from there", file=sys.stderr)
+        print("interrupted: what was saved stays; the same command goes on from there", file=sys.stderr)
         return 130
     return 0
 

@@ -23,11 +23,13 @@ from soundloom.phrase import Part, compose, merged
 from soundloom.render import fit_peak, render
 from soundloom.run import Run
 from soundloom.runlog import read_log
+from soundloom.score import pitch_name
 from soundloom.terminal import Terminal, counted
 from soundloom.train import RunResult, TrainConfig, fit
 
 NEW_SOUNDS = 16
 MORPH_STEPS = 8
+RESYNTHESES = 4
 CODEC_SHARE = 0.25  # of the training time: a re-synthesis is soon recognisable, new sounds need longer
 JUDGED = 24  # held-out sounds per model
 
@@ -78,7 +80,7 @@ def run_demo(
         morphed = runs["vae"].morph(bank.audio(ends[0]), bank.audio(ends[1]), steps=MORPH_STEPS, seed=seed)
         api.write_sounds(morphed, out / "morph")
     with clock.step("re-synthesise"):
-        resyntheses = [_resynthesis(runs["codec"], bank, clip) for clip in _held_out(bank)[:3]]
+        resyntheses = [_resynthesis(runs["codec"], bank, clip) for clip in _held_out(bank)[:RESYNTHESES]]
     with clock.step("render a phrase"):
         parts = compose(bank)
         voices = {i: api.one_shot(runs["vae"], label=part.label, seed=seed) for i, part in enumerate(parts)}
@@ -123,18 +125,21 @@ def _next(out: Path) -> list[str]:
 
 
 def _held_out(bank: SoundBank) -> list[int]:
-    """Held-out clips, pitched and unpitched mixed; of a bank too small to hold any out, all."""
+    """Held-out clips, the labels taking turns; of a bank too small to hold any out, all."""
     clips = bank.clips("test") if len(bank.clips("test")) else bank.clips()
-    order = np.random.default_rng(0).permutation(len(clips))
-    return [int(clip) for clip in clips[order]]
+    clips = clips[np.random.default_rng(0).permutation(len(clips))]
+    taken: dict[str, int] = {}  # how many of a label came before: one of each label first, then the second ones
+    rank = []
+    for label in bank.column("label")[clips]:
+        rank.append(taken.get(str(label), 0))
+        taken[str(label)] = rank[-1] + 1
+    return [int(clip) for clip in clips[np.argsort(rank, kind="stable")]]
 
 
 def _two_apart(bank: SoundBank) -> tuple[int, int]:
     """Two held-out clips, of different labels where there are several."""
     clips = _held_out(bank)
-    labels = bank.column("label")
-    other = [clip for clip in clips if labels[clip] != labels[clips[0]]]
-    return clips[0], (other or clips)[-1]
+    return clips[0], clips[min(1, len(clips) - 1)]
 
 
 def _resynthesis(run: Run, bank: SoundBank, clip: int) -> tuple[str, Waveform, Waveform, Waveform]:
@@ -176,7 +181,8 @@ def _show_new(page: Report, new: list[Waveform], document: Mapping[str, Any]) ->
     page.text("None of these was in the folder: the model made them from nothing. They lie in the folder sounds.")
     for sound, facts in zip(new, document["sounds"], strict=True):
         pitch = facts["measured"]["pitch"]
-        page.sound(facts["file"], sound, note="no pitch" if pitch is None else f"pitch {pitch:.1f} (MIDI)")
+        note = "no pitch" if pitch is None else f"{pitch_name(pitch)} {100 * (pitch - round(pitch)):+.0f} cents"
+        page.sound(facts["file"], sound, note=note)
 
 
 def _show_morph(page: Report, morphed: list[Waveform], names: list[str]) -> None:
@@ -244,7 +250,7 @@ def _show_training(page: Report, out: Path) -> None:
         log = read_log(out / family / "log.jsonl")
         validation = [line for line in log if line["kind"] == "validation"]
         curves = {"score": [(line["step"], line["losses"]["score"]) for line in validation]}
-        words = f"{family}: the score on held-out sounds, lower is better"
+        words = f"{family}: score on held-out sounds"
         page.figure(curves_svg(curves, title=words, x_label="step", y_label="score"))
         for name, points in _losses(log).items():
             title = f"{family}: {name} in training"

@@ -23,7 +23,7 @@ BEATS: Bars = [  # from the darkest drum to the brightest
     [0, 0, 0, 0, 0, 0, 0, 0],
 ]
 LONG_S = 0.35  # a label whose sounds last less beats time, even if it has a pitch, as kicks have
-PITCHED = 0.6  # of a label's sounds must have a pitch for it to play a tune
+PITCHED = 0.8  # of a label's sounds must have a pitch for it to play a tune: two kicks of three have one
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Part:
 
 
 def compose(bank: SoundBank) -> list[Part]:
-    """Up to five parts, each of a label of its own; the notes of part i are on channel i."""
+    """Up to five parts, the notes of part i on channel i. A lone label with a wide range plays tune and bass."""
     labels: Sequence[str | None] = bank.labels or (None,)
     traits = {label: _traits(bank, label) for label in labels}
     tuneful = [label for label, t in traits.items() if t.pitched >= PITCHED and t.sounding_s >= LONG_S]
@@ -45,8 +45,9 @@ def compose(bank: SoundBank) -> list[Part]:
         bass = min(tuneful, key=lambda label: traits[label].pitch)
         tune = max(tuneful, key=lambda label: (label != bass, -abs(traits[label].pitch - 64)))
         parts.append(_part(0, tune, TUNE, tonic=_tonic(traits[tune].pitch), velocity=0.8))
-        if bass != tune:
-            parts.append(_part(1, bass, BASS, tonic=_tonic(traits[bass].pitch), velocity=0.9))
+        low = traits[bass].pitch if bass != tune else traits[bass].low
+        if low < traits[tune].pitch - 9:
+            parts.append(_part(1, bass, BASS, tonic=_tonic(low), velocity=0.9))
     if drums:
         chosen = [drums[i] for i in sorted(set(np.linspace(0, len(drums) - 1, len(BEATS)).round().astype(int)))]
         for label, beat in zip(chosen, BEATS, strict=False):
@@ -64,6 +65,7 @@ def merged(parts: Sequence[Part]) -> Score:
 @dataclass(frozen=True)
 class _Traits:
     pitch: float  # median, MIDI; NaN where none has one
+    low: float  # only a tenth is lower
     pitched: float  # share
     sounding_s: float  # median
     brightness_hz: float
@@ -75,6 +77,7 @@ def _traits(bank: SoundBank, label: str | None) -> _Traits:
     known = pitch[np.isfinite(pitch)]
     return _Traits(
         pitch=float(np.median(known)) if len(known) else float("nan"),
+        low=float(np.quantile(known, 0.1)) if len(known) else float("nan"),
         pitched=len(known) / len(pitch),
         sounding_s=float(np.median(np.asarray(bank.column("seconds"), float)[mine])),
         brightness_hz=float(np.nanmedian(np.asarray(bank.column("brightness_hz"), float)[mine])),
