@@ -39,7 +39,7 @@ class Kind:
     velocities: tuple[int, ...]
     held_s: float
     seconds: float
-    layers: Callable[[np.random.Generator], list[Layer]]
+    layers: Callable[[np.random.Generator, float], list[Layer]]
 
 
 def make(folder: Path | str, *, seed: int = 0) -> int:
@@ -53,7 +53,7 @@ def make(folder: Path | str, *, seed: int = 0) -> int:
     for number, kind in enumerate(KINDS):
         for pitch in kind.pitches:
             # One instrument a note: its velocities are the same instrument, touched differently.
-            layers = kind.layers(np.random.default_rng((seed, number, pitch)))
+            layers = kind.layers(np.random.default_rng((seed, number, pitch)), pitch)
             for velocity in kind.velocities:
                 noise = int(np.random.default_rng((seed, number, pitch, velocity)).integers(1 << 31))
                 samples = _sound(kind, layers, pitch, velocity, seed=noise)
@@ -79,7 +79,7 @@ def _sound(kind: Kind, layers: list[Layer], pitch: int, velocity: int, *, seed: 
     return total * np.float32(peak / top)
 
 
-def _pluck(rng: np.random.Generator) -> list[Layer]:
+def _pluck(rng: np.random.Generator, pitch: float) -> list[Layer]:
     """From nylon to steel to a koto."""
     string = {
         "decay_s": rng.uniform(2.0, 5.0),
@@ -93,7 +93,7 @@ def _pluck(rng: np.random.Generator) -> list[Layer]:
     return [Layer(Pluck(string))]
 
 
-def _bass(rng: np.random.Generator) -> list[Layer]:
+def _bass(rng: np.random.Generator, pitch: float) -> list[Layer]:
     """A synthesiser bass: a filter that closes behind the attack, over a sine an octave below or at the note."""
     synth = {
         "osc1_shape": rng.uniform(1.6, 3.0),
@@ -118,13 +118,15 @@ def _bass(rng: np.random.Generator) -> list[Layer]:
     return [Layer(Subtractive(synth)), Layer(Subtractive(sub), level=rng.uniform(0.2, 0.5))]
 
 
-def _pad(rng: np.random.Generator) -> list[Layer]:
-    """Detuned pairs that swell, their filter opening slowly."""
+def _pad(rng: np.random.Generator, pitch: float) -> list[Layer]:
+    """Detuned pairs that swell, their filter opening slowly. High ones beat little faster than low ones."""
+    hz = 440 * 2 ** ((pitch - 69) / 12)
+    beats_hz = rng.uniform(0.5, 1.1) * (hz / 260) ** 0.4
     synth = {
         "osc1_shape": rng.uniform(1.0, 3.0),
         "osc2_shape": rng.uniform(1.0, 3.0),
         "osc2_level": rng.uniform(0.12, 0.25),  # less than the first: their beating never cancels
-        "osc2_semitones": rng.uniform(0.04, 0.1),
+        "osc2_semitones": 12 * float(np.log2(1 + beats_hz / hz)),
         "pulse_width": rng.uniform(0.2, 0.5),
         "vibrato_hz": rng.uniform(3.5, 5.5),
         "vibrato_cents": rng.uniform(0, 8),
@@ -146,7 +148,7 @@ def _pad(rng: np.random.Generator) -> list[Layer]:
     return [Layer(Subtractive(synth)), Layer(Subtractive(wide), pitch=octave, level=rng.uniform(0.2, 0.4))]
 
 
-def _kick(rng: np.random.Generator) -> list[Layer]:
+def _kick(rng: np.random.Generator, pitch: float) -> list[Layer]:
     """A falling sine, driven, with the click of the beater."""
     body = {
         "osc1_shape": rng.uniform(0.0, 0.4),
@@ -172,7 +174,7 @@ def _kick(rng: np.random.Generator) -> list[Layer]:
     return [Layer(Subtractive(body)), Layer(Subtractive(click), level=rng.uniform(0.1, 0.6))]
 
 
-def _snare(rng: np.random.Generator) -> list[Layer]:
+def _snare(rng: np.random.Generator, pitch: float) -> list[Layer]:
     """Two modes of the skin, and the wires under it."""
     skin = {
         "osc1_shape": 0.3,
@@ -201,7 +203,7 @@ def _snare(rng: np.random.Generator) -> list[Layer]:
     return [Layer(Subtractive(skin)), Layer(Subtractive(wires), level=rng.uniform(0.6, 1.6))]
 
 
-def _hat(rng: np.random.Generator) -> list[Layer]:
+def _hat(rng: np.random.Generator, pitch: float) -> list[Layer]:
     """Six square waves in no harmonic relation, as in the drum machines of 1980, and noise, without their lows."""
     decay_s = float(np.exp(rng.uniform(np.log(0.07), np.log(1.6))))
     metal = {
@@ -222,8 +224,8 @@ def _hat(rng: np.random.Generator) -> list[Layer]:
     layers = []
     for low, high in zip(ratios[::2], ratios[1::2], strict=True):
         between = 12 * np.log2(high / low)
-        pitch = float(12 * np.log2(low) + rng.uniform(-0.5, 0.5) * (low > 1))
-        layers.append(Layer(Subtractive(metal | {"osc2_semitones": float(between)}), pitch=pitch))
+        above = float(12 * np.log2(low) + rng.uniform(-0.5, 0.5) * (low > 1))
+        layers.append(Layer(Subtractive(metal | {"osc2_semitones": float(between)}), pitch=above))
     return [*layers, Layer(Subtractive(hiss), level=rng.uniform(0.3, 1.2))]
 
 

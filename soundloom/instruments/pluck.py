@@ -101,8 +101,8 @@ class Pluck(AbstractPolyphonic):
         row["gain"] = event.velocity**2
         row["env"] = 1.0
         hard = knobs["brightness"] * (1 - knobs["velocity_brightness"] * (1 - event.velocity))
-        # The pluck falls by 6 dB an octave from harmonic 1 (felt) or 41 (steel), at every pitch the same.
-        softness = math.exp(-2 * math.pi * (1 + 40 * hard * hard) / period)
+        # The pluck falls by 6 dB an octave from harmonic 1 (felt) or 17 (steel), at every pitch the same.
+        softness = math.exp(-2 * math.pi * (1 + 16 * hard * hard) / period)
         _excite(state.memory[slot, :delay], row["key"], knobs["pick_position"], softness, knobs["noise"])
 
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
