@@ -26,7 +26,8 @@ def spectral_distance(made: Tensor, real: Tensor, *, n_fft: int, floor: float = 
     logs, amplitudes = 0.5 * torch.log(power), torch.sqrt(power)
     made_amplitude, real_amplitude = amplitudes.chunk(2)
     apart = (made_amplitude - real_amplitude).square().sum((-1, -2))
-    size = real_amplitude.detach().square().sum((-1, -2))
+    # One cell at -40 dB is added: a crop of nothing but silence would be divided by nothing.
+    size = real_amplitude.detach().square().sum((-1, -2)) + (n_fft / 4 * 0.01) ** 2
     made_log, real_log = logs.chunk(2)
     with torch.no_grad():
         heard = (torch.maximum(*power.chunk(2)) > 2 * unit).float()
@@ -63,6 +64,13 @@ def reconstruction_terms(made: Tensor, real: Tensor, *, n_fft: int, step: int) -
 def reconstruction_score(made: Tensor, real: Tensor, *, n_fft: int) -> Tensor:
     """One figure for validation: the mean log distance over three windows; lower is better."""
     return torch.stack([spectral_distance(made, real, n_fft=size)[0] for size in (n_fft // 4, n_fft, n_fft * 4)]).mean()
+
+
+def stiffness_distance(own: Tensor, known: Tensor, f0_hz: Tensor) -> Tensor:
+    """Mean difference of log stiffness, own [B, K, N] from known [B, K] (0: not measured), where f0 sounds."""
+    counts = ((known > 0)[..., None] & (f0_hz > 0)).float()
+    error = (torch.log(own) - torch.log(known.clamp_min(1e-6))[..., None]).abs()
+    return (error * counts).sum() / counts.sum().clamp_min(1.0)
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor, *, free_bits: float) -> Tensor:

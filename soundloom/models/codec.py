@@ -22,10 +22,17 @@ from soundloom import features, spectral
 from soundloom.bank import Batch, BatchSpec, SoundBank
 from soundloom.config import override
 from soundloom.errors import ConfigError
-from soundloom.losses import TERM_WEIGHTS, kl_divergence, reconstruction_score, reconstruction_terms, weighted
+from soundloom.losses import (
+    TERM_WEIGHTS,
+    kl_divergence,
+    reconstruction_score,
+    reconstruction_terms,
+    stiffness_distance,
+    weighted,
+)
 from soundloom.models.analysis import Analysis
 from soundloom.models.base import AbstractModel, Code, Player, Update
-from soundloom.models.discriminator import Discriminator, adversarial_loss, discriminator_loss
+from soundloom.models.discriminator import Discriminator, adversarial_loss, crops, discriminator_loss
 from soundloom.models.layers import (
     PITCH_FEATURES,
     SUBFRAMES,
@@ -142,12 +149,12 @@ class Codec(AbstractModel):
         ]
         report = {**terms, "kl": kl, "stiffness": stiffness_error}
         if step >= self.config.adversary_from * self.config.steps:
-            crop = self._crop(made.shape[1], generator)
-            adversarial, matching = adversarial_loss(self.discriminator, made[:, crop], real[:, crop])
+            made, real = crops(made, real, generator=generator)
+            adversarial, matching = adversarial_loss(self.discriminator, made, real)
             losses += [(self.config.adversary_weight, adversarial), (2 * self.config.adversary_weight, matching)]
             report |= {"adversarial": adversarial, "matching": matching}
             update("codec", weighted(losses))
-            judge = discriminator_loss(self.discriminator, made.detach()[:, crop], real[:, crop])
+            judge = discriminator_loss(self.discriminator, made.detach(), real)
             report["judge"] = judge
             update("judge", judge)
         else:
@@ -187,13 +194,12 @@ class Codec(AbstractModel):
             given = None if own_stiffness else stiffness[..., None].expand_as(f0_hz)
             made, voices = self.head(h, f0_hz, voiced, phases=phases, stiffness=given)
             own = self.head.voices(h, f0_hz, voiced).stiffness if given is not None else voices.stiffness
-        known = ((stiffness > 0)[..., None] & (f0_hz > 0)).float()
-        error = (torch.log(own) - torch.log(stiffness.clamp_min(1e-6))[..., None]).abs()
+        error = stiffness_distance(own, stiffness, f0_hz)
         return (
             made[:, : real.shape[1]],
             mean.float(),
             log_variance.float(),
-            (error * known).sum() / known.sum().clamp_min(1),
+            error,
         )
 
     def _sounds(self, batch: Batch, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -215,11 +221,6 @@ class Codec(AbstractModel):
             stiffness[:, voice] = torch.where(joins, batch.inharmonicity[other], 0.0)
         gain = torch.where(chord, 1 / math.sqrt(2), 1.0)
         return audio * gain[:, None], f0_hz, voiced, stiffness
-
-    def _crop(self, length: int, generator: torch.Generator) -> slice:
-        size = length // 3
-        start = int(torch.randint(0, length - size + 1, (1,), generator=generator, device=generator.device))
-        return slice(start, start + size)
 
     def _posterior(self, audio: Tensor, f0_hz: Tensor, voiced: Tensor, stiffness: Tensor) -> tuple[Tensor, Tensor]:
         seen = self.analysis(audio)

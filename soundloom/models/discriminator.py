@@ -55,6 +55,13 @@ class _SpectrogramJudge(nn.Module):
         return [*features, self.verdict(x)]
 
 
+def crops(made: Tensor, real: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The same third of both [B, T], from anywhere: the adversary costs more than all else."""
+    size = made.shape[1] // 3
+    start = int(torch.randint(0, made.shape[1] - size + 1, (1,), generator=generator, device=generator.device))
+    return made[:, start : start + size], real[:, start : start + size]
+
+
 def adversarial_loss(discriminator: Discriminator, made: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     """For the maker: hinge loss of its sounds, and feature matching relative to the size of the real features."""
     with torch.no_grad():
