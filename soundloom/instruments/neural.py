@@ -25,7 +25,7 @@ class MakesOneShots(Samples, Protocol):
 
 
 class OneShot(AbstractPolyphonic):
-    """The sound number `seed` of a model, over the keyboard: one latent, so one timbre, at every pitch that is asked.
+    """A sound of a model, over the keyboard: drawn with the same `seed` at every pitch that is asked.
 
     The first note of a pitch (to 1/100 of a semitone) takes as long as the model needs for a sound; the next ones
     are played from memory. The velocity sets the level: models know no velocity yet. A note ends with its sound, or
@@ -62,7 +62,7 @@ class OneShot(AbstractPolyphonic):
             config = self.model.config
             condition = Condition.of(1, config.labels, pitch=key[0], label=self.label)
             device = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
-            generator = torch.Generator().manual_seed(self.seed)  # the same for all pitches: one latent, one timbre
+            generator = torch.Generator().manual_seed(self.seed)  # the same for all pitches
             with torch.inference_mode():
                 audio = self.model.sample(1, seconds=self.seconds, condition=condition.to(device), generator=generator)
             samples = audio[0].mean(dim=0).to("cpu", torch.float64).numpy()
