@@ -1,5 +1,6 @@
 """Where the numbers are crunched: devices, threads, processes that `torchrun` started together, and interrupts."""
 
+import atexit
 import fcntl
 import os
 import signal
@@ -117,19 +118,16 @@ class World:
         return torch.device("cuda", self.local_rank) if dist.get_backend() == "nccl" else torch.device("cpu")
 
 
-@contextmanager
-def joined(device: torch.device) -> Iterator[World]:
-    """The world that `torchrun` described in the environment, joined for the length of the block."""
+def joined(device: torch.device) -> World:
+    """The world that `torchrun` described in the environment, joined; without `torchrun` a world of one."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield World()
-        return
-    world = World(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield world
-    finally:
-        dist.destroy_process_group()
+        return World()
+    if not dist.is_initialized():
+        # Until the process ends: a second group would find the first one's dead addresses in torchrun's store.
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
+    return World(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_RANK", "0")))
 
 
 @contextmanager

@@ -99,7 +99,8 @@ def fit(
     device = pick_device(config.device)
     set_threads(config.threads)
     folder = make_folder(folder)
-    with joined(device) as world, alone_in(folder, world):
+    world = joined(device)
+    with alone_in(folder, world):
         run = {
             "family": family.family,
             "settings": list(settings),
@@ -110,8 +111,9 @@ def fit(
             "data": data_hash(bank),
             "processes": world.size,
         }
+        world.agree(True)  # none looks before the last one has written
         state = resume.read(folder)
-        world.agree()  # all have looked before the first one writes
+        world.agree(True)  # none writes before the last one has looked
         if state is None:
             state = _begin(family, bank, config, folder, run, world, progress)
         resume.refuse_other_run(state, run, folder)
