@@ -2,6 +2,7 @@
 split that keeps them together.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 
@@ -10,10 +11,10 @@ from numpy.typing import NDArray
 from scipy import fft
 
 FRAMES, BANDS = 24, 16
-_ALIKE = 0.97  # correlation of fingerprints from which the sounds themselves are compared
+_ALIKE = 0.98  # correlation of fingerprints from which the sounds themselves are compared
 _SAME = 0.95  # normalised cross-correlation of the sounds; an MP3 at 128 kbit/s keeps 0.99
-_NEIGHBOURS = 16  # how many candidates each sound is compared with at most
-_COMPARED_HZ, _COMPARED_S = 8000.0, 1.0
+_NEIGHBOURS = 8  # how many candidates each sound is compared with at most
+_COMPARED_HZ, _COMPARED_S, _LAG_S = 8000.0, 0.4, 0.05
 
 
 def fingerprint(x: NDArray[np.float32], *, sample_rate: int) -> bytes:
@@ -53,6 +54,7 @@ def group(
     first: dict[str, int] = {}
     for i, text in enumerate(hashes):
         join(i, first.setdefault(text, i))
+    sounds = _Sounds(audio, rate=rate)
     distinct = np.array(sorted(first.values()), dtype=np.int64)
     # Exact copies are settled; one of each kind is compared with the others, a block of rows at a time.
     vectors = np.frombuffer(b"".join(fingerprints[i] for i in distinct), np.int8).astype(np.float32)
@@ -67,29 +69,46 @@ def group(
             a = int(distinct[start + row])
             for other in near:
                 b = int(distinct[other])
-                if root(a) != root(b) and correlation(audio(a), audio(b), rate=rate) > _SAME:
+                if root(a) != root(b) and sounds.same(a, b):
                     join(a, b)
     return np.array([root(i) for i in range(n)], dtype=np.int64)
 
 
-def correlation(a: NDArray[np.float32], b: NDArray[np.float32], *, rate: int) -> float:
-    """The largest normalised cross-correlation of two sounds [T] over lags up to 50 ms, below 8 kHz, first second.
+class _Sounds:
+    """The spectra of the sounds that are compared, the latest ones kept."""
 
-    The band is limited so that a copy that went through MP3 or a lower rate still counts as the same.
+    def __init__(self, audio: Callable[[int], NDArray[np.float32]], *, rate: int) -> None:
+        self.rate = rate
+        self.spectrum = functools.lru_cache(maxsize=1024)(lambda i: _spectrum(audio(i), rate=rate))
+
+    def same(self, a: int, b: int) -> bool:
+        return _correlated(self.spectrum(a), self.spectrum(b), rate=self.rate) > _SAME
+
+
+def correlation(a: NDArray[np.float32], b: NDArray[np.float32], *, rate: int) -> float:
+    """The largest normalised cross-correlation of two sounds [T] over lags up to 50 ms: 1 for the same sound.
+
+    The first 0.4 s below 8 kHz are compared, so that a copy that went through MP3 or a lower rate is still the same.
     """
+    return _correlated(_spectrum(a, rate=rate), _spectrum(b, rate=rate), rate=rate)
+
+
+def _spectrum(x: NDArray[np.float32], *, rate: int) -> NDArray[np.complex64]:
+    """Of unit energy, so that a product of two gives a correlation."""
     size = round(_COMPARED_S * rate)
-    a, b = a[:size], b[:size]
-    n = fft.next_fast_len(len(a) + len(b), real=True)
-    keep = max(2, int(n * min(_COMPARED_HZ, rate / 2) / rate))
-    spectrum_a, spectrum_b = fft.rfft(a, n)[:keep], fft.rfft(b, n)[:keep]
-    energy = np.sqrt(np.sum(np.abs(spectrum_a) ** 2) * np.sum(np.abs(spectrum_b) ** 2))
-    if energy == 0:
-        return 0.0
-    product = np.zeros(n // 2 + 1, np.complex64)
-    product[:keep] = spectrum_a * spectrum_b.conj()
-    lags = fft.irfft(product, n) * n / 2
-    reach = min(round(0.05 * rate), n // 2)
-    return float(max(lags[: reach + 1].max(), lags[-reach:].max()) / energy)
+    n = fft.next_fast_len(2 * size, real=True)
+    keep = int(n * min(_COMPARED_HZ, rate / 2) / rate)
+    spectrum = fft.rfft(x[:size], n)[:keep]
+    return np.asarray(spectrum / max(float(np.linalg.norm(spectrum)), 1e-20), np.complex64)
+
+
+def _correlated(a: NDArray[np.complex64], b: NDArray[np.complex64], *, rate: int) -> float:
+    # Only the kept band is transformed back: lags come at its rate, 16 kHz or less, finely enough to find the peak
+    # of what has nothing above 8 kHz once it is interpolated twice.
+    n = 4 * len(a)
+    lags = fft.irfft(a * b.conj(), n) * n / 2
+    reach = round(_LAG_S * 4 * min(_COMPARED_HZ, rate / 2))
+    return float(max(lags[: reach + 1].max(), lags[-reach:].max()))
 
 
 def split(groups: Sequence[Sequence[str]]) -> list[str]:
