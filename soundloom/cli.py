@@ -24,6 +24,7 @@ app = App(
     help="Turns a folder of sounds into instruments that can be played.",
     version=soundloom.__version__,
     default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,  # Ctrl-C has words and an exit code of our own
     help_epilogue="Start with `soundloom demo`, or with `soundloom scan MY-SOUNDS -o my-bank`.",
 )
 

@@ -80,6 +80,8 @@ class Run:
                 condition = Condition.of(size, self.labels, pitch=number, label=label).to(self.device)
             audio = model.sample(size, seconds=seconds, condition=condition, generator=generator)
             sounds += [self._waveform(sound) for sound in audio]
+        if seconds is not None:  # models count in frames
+            sounds = [_fitted(sound, round(seconds * self.sample_rate)) for sound in sounds]
         return sounds
 
     @torch.no_grad()
@@ -177,11 +179,11 @@ def between(a: Embedding, b: Embedding, part: float) -> Embedding:
     Where only one of the two has a pitch or a label, or the labels differ, the nearer one decides.
     """
     nearer = a if part < 0.5 else b
-    pitch = a.pitch + (b.pitch - a.pitch) * part
+    pitch = (1 - part) * a.pitch + part * b.pitch
     return Embedding(
-        z=a.z + (b.z - a.z) * part,
+        z=(1 - part) * a.z + part * b.z,
         pitch=torch.where(torch.isnan(pitch), nearer.pitch, pitch),
-        seconds=a.seconds + (b.seconds - a.seconds) * part,
+        seconds=(1 - part) * a.seconds + part * b.seconds,
         label=nearer.label,
     )
 

@@ -14,7 +14,7 @@ class Terminal:
     """Where a command's words go. With `json`, standard output holds one document and nothing else."""
 
     def __init__(self, *, quiet: bool = False, json: bool = False) -> None:
-        self.quiet, self.json = quiet, json
+        self.quiet, self.json, self.out = quiet, json, sys.stdout
 
     def say(self, text: str) -> None:
         """A line for people."""
@@ -24,7 +24,7 @@ class Terminal:
     def document(self, values: Mapping[str, Any]) -> None:
         """The result for scripts. What is no number becomes null: NaN is not JSON."""
         if self.json:
-            print(json.dumps(_plain(values), indent=2, allow_nan=False), file=sys.__stdout__, flush=True)
+            print(json.dumps(_plain(values), indent=2, allow_nan=False), file=self.out, flush=True)
 
     @contextmanager
     def only_document(self) -> Iterator[None]:

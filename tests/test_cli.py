@@ -24,7 +24,7 @@ def soundloom(*arguments: object, timeout: float = 120, **kwargs) -> subprocess.
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A bank of 60 sounds and a model of each family after two steps, made by the command line."""
+    """A bank of 61 sounds and a model of each family after two steps, made by the command line."""
     root = tmp_path_factory.mktemp("cli")
     factory.make(root / "all", seed=0)
     (root / "sounds").mkdir()
@@ -105,8 +105,8 @@ def test_json_is_one_document_and_nothing_else(folder, tmp_path):
     scanned = soundloom("scan", folder / "sounds", "-o", tmp_path / "bank", "--json")
     assert scanned.returncode == 0, scanned.stderr
     facts = json.loads(scanned.stdout)
-    assert facts["clips"] == 60
-    assert sum(facts["splits"].values()) == 60
+    assert facts["clips"] == len(list((folder / "sounds").iterdir()))
+    assert sum(facts["splits"].values()) == facts["clips"]
     assert facts["sample_rate"] == RATE
     made = soundloom("sample", folder / "vae", "-o", tmp_path / "new", "-n", 2, "--json")
     assert made.returncode == 0, made.stderr
@@ -128,7 +128,7 @@ def test_sample_writes_what_it_says(folder, tmp_path):
     assert [sound["file"] for sound in facts["sounds"]] == ["000.wav", "001.wav", "002.wav"]
     for name in ("000.wav", "001.wav", "002.wav"):
         a, b, c = (sl.read(tmp_path / out / name).samples for out in "abc")
-        assert a.shape[1] == pytest.approx(0.5 * RATE, abs=2)
+        assert a.shape == (1, RATE // 2)
         assert np.array_equal(a, b), "the same seed gives the same sound"
         assert not np.array_equal(a, c)
         assert np.abs(a).max() > 1e-4
@@ -144,7 +144,7 @@ def test_a_pitch_may_be_a_number(folder, tmp_path):
 
 
 def test_morph_begins_and_ends_with_its_sounds(folder, tmp_path):
-    a, b, c = sorted((folder / "sounds").glob("*.wav"))[:60:25]
+    a, b, c = sorted((folder / "sounds").glob("*.wav"))[::25]
     for out, ends in (("ab", (a, b)), ("ac", (a, c)), ("bb", (b, b))):
         command = ["morph", folder / "vae", *ends, "--steps", 4, "-o", tmp_path / out, "-q"]
         assert cli.run([*map(str, command)]) == 0
@@ -227,7 +227,7 @@ def test_ctrl_c_saves_and_leaves_130(folder, tmp_path):
     command = [sys.executable, "-m", "soundloom", "train", folder / "bank", "--family", "vae", "--minutes", "9"]
     settings = ["--set", "batch=2", "-o", tmp_path / "run"]
     with subprocess.Popen([*map(str, command + settings)], stderr=subprocess.PIPE, text=True) as process:
-        while not (tmp_path / "run" / "log.jsonl").exists():
+        while not (tmp_path / "run" / "resume.json").exists():
             assert process.poll() is None
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGINT)

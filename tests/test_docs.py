@@ -18,7 +18,8 @@ COMMANDS = ("scan", "train", "sample", "reconstruct", "morph", "evaluate", "rend
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    every = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+    return [text for name, text in every if name == language]
 
 
 def shown_commands() -> list[str]:
