@@ -14,7 +14,8 @@ from soundloom.peaks import Floats, kernel
 
 WINDOW_S = 0.186
 STEADY_CENTS = 20.0  # frames whose pitch is farther from the note's are not looked at
-HIGHEST = 30  # partials
+FIRST = 10  # partials that the grid looks at
+HIGHEST = 30  # and the fit, in the end
 FEWEST = 4  # partials below which stiffness cannot be told from mistuning
 
 
@@ -60,7 +61,7 @@ def _mean_spectrum(audio: Tensor, frames: NDArray[np.int64], *, n_fft: int, hop_
 
 @lru_cache(maxsize=1)
 def _grid() -> NDArray[np.float64]:
-    return np.concatenate([[0.0], np.geomspace(1e-6, 0.05, 120)])
+    return np.append(0.0, np.geomspace(2e-6, 0.05, 60))
 
 
 @kernel
@@ -107,13 +108,13 @@ def _stiffness(magnitudes: Any, f0: float, bin_hz: float, grid: Any) -> float:
     count = _local_peaks(magnitudes, half, bin_hz, freqs, levels)
     if count < FEWEST:
         return 0.0
-    tolerance = max(0.5 * bin_hz, 0.004 * f0)
+    tolerance = max(0.5 * bin_hz, 0.006 * f0)
     most, stiff, tuned, flat = 0.0, 0.0, f0, 0.0
     for b in grid:
-        for step in range(-6, 7):
+        for step in range(-12, 13):
             tried = f0 * (1 + 0.0012 * step)
             met = 0.0
-            for p in range(1, HIGHEST + 1):
+            for p in range(1, FIRST + 1):
                 target = p * tried * math.sqrt(1 + b * p * p)
                 if target > freqs[count - 1] + tolerance:
                     break
@@ -127,16 +128,16 @@ def _stiffness(magnitudes: Any, f0: float, bin_hz: float, grid: Any) -> float:
                 flat = max(flat, met)
     if most < 1.02 * flat:
         stiff = 0.0
-    # (f_p / p)² = f0² + f0²·B·p²: a straight line over p², fitted to the peaks met
-    for _ in range(3):
+    # (f_p / p)² = f0² + f0²·B·p²: a straight line over p², fitted to the peaks met, from the lowest partials outwards
+    for highest in (8, 10, 12, 15, 19, 24, HIGHEST, HIGHEST):
         s0 = s1 = s2 = t0 = t1 = 0.0
         used = 0
-        for p in range(1, HIGHEST + 1):
+        for p in range(1, highest + 1):
             target = p * tuned * math.sqrt(1 + stiff * p * p)
             if target > freqs[count - 1] + tolerance:
                 break
             i = _nearest(target, freqs, count)
-            if abs(freqs[i] - target) < tolerance:
+            if abs(freqs[i] - target) < 2 * tolerance:
                 x, y = float(p * p), (freqs[i] / p) ** 2
                 w = levels[i] * x
                 s0 += w

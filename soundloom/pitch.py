@@ -137,9 +137,10 @@ def _levels(sample_rate: int, hop_length: int, low_hz: float, high_hz: float) ->
 
 @lru_cache(maxsize=16)
 def _emphasis(window: int, bin_hz: float) -> Floats:
-    """Weight of each bin: 6 dB an octave above 1 kHz, as the ear has it up to 4 kHz. Without it the knock of the
-    hammer outweighs the highest notes of a piano."""
-    return np.sqrt(1 + (np.arange(window // 2 + 1) * bin_hz / 1000) ** 2).astype(np.float32)
+    """Weight of each bin: 6 dB an octave from 1 kHz to 4.5 kHz, as the ear has it. Without it the knock of the hammer
+    outweighs the highest notes of a piano; without its end, hiss outweighs everything."""
+    khz = np.minimum(np.arange(window // 2 + 1) * bin_hz / 1000, 4.5)
+    return np.sqrt(1 + khz**2).astype(np.float32)
 
 
 @kernel
@@ -147,14 +148,15 @@ def _comb(f0: float, freqs: Any, amps: Any, count: int, total: float, bin_hz: fl
     """The score of a comb at f0, and f0 refined on the peaks it meets.
 
     score = (explained - chance) · (filled / expected). A tooth follows the stretch of the teeth before it, so that
-    stiff strings are met. Refined: f_p / p = f0 + c·p², the first order of p·f0·√(1 + B·p²), by least squares weighted
-    with amplitude and p² (the same error in Hz counts p times less in f0).
+    stiff strings are met. Refined: f_p = p·f0·√(1 + B·p²) makes (f_p / p)² a straight line over p², fitted by least
+    squares weighted with amplitude and p² (the same error in Hz counts p times less in f0).
     """
     explained = filled = expected = pending = met = 0.0
     s0 = s1 = s2 = t0 = t1 = 0.0
-    stretched = f0
+    stretched, drift = f0, 0.0
     j = 0
     for p in range(1, PARTIALS + 1):
+        stretched += drift
         target = stretched * p
         tolerance = min(max(0.6 * bin_hz, 0.025 * target), 0.15 * f0)
         if target - tolerance > freqs[count - 1]:
@@ -177,11 +179,13 @@ def _comb(f0: float, freqs: Any, amps: Any, count: int, total: float, bin_hz: fl
             filled += weight * close
             expected += pending
             pending = 0.0
-            y = freqs[best] / p
-            stretched += 0.5 * (y - stretched)
+            ahead = freqs[best] / p - stretched
+            stretched += 0.5 * ahead
+            drift = max(0.0, drift + 0.2 * ahead)
             if p <= 12:
                 x = float(p * p)
-                w = a * x
+                y = (freqs[best] / (p * f0)) ** 2
+                w = a * close * x
                 s0 += w
                 s1 += w * x
                 s2 += w * x * x
@@ -191,8 +195,8 @@ def _comb(f0: float, freqs: Any, amps: Any, count: int, total: float, bin_hz: fl
         return 0.0, f0
     chance = min(max(1.2 * bin_hz, 0.05 * f0), 0.3 * f0) / f0
     explained -= chance * (total - met)
-    s2 += 12 * s0  # holds c to 0 unless several partials speak
-    refined = (t0 * s2 - t1 * s1) / (s0 * s2 - s1 * s1)
+    s2 += 12 * s0  # holds B to 0 unless several partials speak
+    refined = f0 * math.sqrt(max(0.0, (t0 * s2 - t1 * s1) / (s0 * s2 - s1 * s1)))
     return max(0.0, explained / total) * filled / expected, refined
 
 

@@ -12,6 +12,7 @@ the backward pass through `abs` of a complex tensor costs more than the transfor
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -150,6 +151,64 @@ def log_mel(
         high_hz=high_hz,
     )
     return bands.clamp(min=floor).log()
+
+
+def mfcc(log_mel: Tensor, *, n_mfcc: int = 20) -> Tensor:
+    """`log_mel` [..., n_mels, N] -> its cepstrum [..., n_mfcc, N]: an orthonormal cosine transform over the bands.
+
+    The first says how loud, the next few what the spectrum's broad shape is: timbre with the pitch left out.
+    """
+    n_mels = log_mel.shape[-2]
+    if not 1 <= n_mfcc <= n_mels:
+        raise ConfigError(f"{n_mfcc} cepstral coefficients of {n_mels} mel bands: take 1 to {n_mels}")
+    return _cosines(n_mfcc, n_mels, log_mel.device) @ log_mel
+
+
+def multi_resolution(audio: Tensor, *, n_ffts: Sequence[int] = (512, 1024, 2048, 4096)) -> list[Tensor]:
+    """audio [..., T] -> power spectra [..., F, N], one a resolution, each at a hop of a quarter of its window.
+
+    Short windows see when, long windows see what pitch; a loss over all of them cannot be fooled in either.
+    """
+    return [power(audio, n_fft=n_fft, hop_length=n_fft // 4) for n_fft in n_ffts]
+
+
+def power_from_mel(bands: Tensor, *, sample_rate: int, n_fft: int = 2048, iterations: int = 50) -> Tensor:
+    """Mel power [..., n_mels, N] -> a power spectrum [..., F, N] that has these bands and is nowhere negative.
+
+    Multiplicative updates for non-negative least squares (Lee and Seung, 2001), from the bands spread over their bins.
+    """
+    filters = mel_filterbank(sample_rate=sample_rate, n_fft=n_fft, n_mels=bands.shape[-2], device=bands.device)
+    guess = filters.T @ (bands / filters.sum(-1, keepdim=True).clamp(min=1e-9))
+    aim = filters.T @ bands
+    for _ in range(iterations):
+        guess = guess * aim / (filters.T @ (filters @ guess)).clamp(min=1e-20)
+    return guess
+
+
+def griffin_lim(
+    power: Tensor, *, n_fft: int, hop_length: int, generator: torch.Generator, iterations: int = 32
+) -> Tensor:
+    """A power spectrum [..., F, N] -> audio [..., N·hop_length] whose `power` comes near: phases found by going to
+    and fro between signal and spectrum, with momentum (Perraudin, Balazs and Søndergaard, 2013)."""
+    magnitude = power.clamp(min=0).sqrt()
+    turn = 2 * math.pi * torch.rand(power.shape, generator=generator, device=generator.device).to(power.device)
+    phase = torch.polar(torch.ones_like(turn), turn)
+    before = torch.zeros_like(phase)
+    for _ in range(iterations):
+        again = stft(istft(magnitude * phase, n_fft=n_fft, hop_length=hop_length), n_fft=n_fft, hop_length=hop_length)
+        ahead = again + 0.99 * (again - before)
+        phase, before = ahead / ahead.abs().clamp(min=1e-9), again
+    return istft(magnitude * phase, n_fft=n_fft, hop_length=hop_length)
+
+
+@lru_cache(maxsize=8)
+def _cosines(n_mfcc: int, n_mels: int, device: torch.device) -> Tensor:
+    """The orthonormal DCT-II, [n_mfcc, n_mels]."""
+    with torch.inference_mode(False):
+        order, band = torch.arange(n_mfcc, dtype=torch.float64), torch.arange(n_mels, dtype=torch.float64)
+        rows = torch.cos(math.pi / n_mels * (band + 0.5) * order[:, None]) * math.sqrt(2 / n_mels)
+        rows[0] /= math.sqrt(2)
+        return rows.to(device, torch.float32)
 
 
 @lru_cache(maxsize=32)
