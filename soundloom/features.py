@@ -101,22 +101,26 @@ def _loudness(power: Tensor, lengths: Tensor, *, sample_rate: int, n_fft: int, h
     # By Parseval, one-sided power over n_fft and the energy of the Hann window (3/8 n_fft) is the mean square.
     weight = _k_weighting(sample_rate, n_fft).to(power.device)
     square = torch.einsum("f,bfn->bn", weight, power) * (2 / (0.375 * n_fft * n_fft))
-    n = square.shape[-1]
-    block = max(1, round(SHORTEST_BLOCK_S * sample_rate / hop_length))
-    step = max(1, block // 4)
-    total = torch.nn.functional.pad(square.double().cumsum(-1), (1, 0))
+    energy = torch.nn.functional.pad(square.double().cumsum(-1), (1, 0)) * hop_length  # up to each frame's hop
+    block, step = SHORTEST_BLOCK_S * sample_rate, SHORTEST_BLOCK_S * sample_rate / 4
     loudness = []
-    for row, length in zip(total, lengths.tolist(), strict=True):
-        if length < SHORTEST_BLOCK_S * sample_rate:
-            blocks = (row[-1] * hop_length / max(1, length))[None]
+    for row, length in zip(energy, lengths.tolist(), strict=True):
+        if length < block:
+            blocks = (row[-1] / max(1, length))[None]
         else:
-            starts = torch.arange(0, max(1, min(n, length // hop_length) - block + 1), step, device=row.device)
-            blocks = (row[(starts + block).clamp(max=n)] - row[starts]) / block
+            starts = torch.arange(int((length - block) / step) + 1, device=row.device) * step
+            blocks = (_between(row, (starts + block) / hop_length) - _between(row, starts / hop_length)) / block
             loud = blocks[_lufs(blocks) > -70]
             if len(loud):
                 blocks = loud[_lufs(loud) > _lufs(loud.mean()) - 10]
         loudness.append(_lufs(blocks.mean()).float())
     return torch.stack(loudness).clamp(min=QUIETEST_LUFS)
+
+
+def _between(values: Tensor, at: Tensor) -> Tensor:
+    """Linear interpolation of values [N] at fractional indices."""
+    index = at.long().clamp(max=len(values) - 2)
+    return torch.lerp(values[index], values[index + 1], at.to(values) - index)
 
 
 def _lufs(square: Tensor) -> Tensor:

@@ -140,7 +140,8 @@ def _emphasis(window: int, bin_hz: float) -> Floats:
     """Weight of each bin: 6 dB an octave from 1 kHz to 4.5 kHz, as the ear has it. Without it the knock of the hammer
     outweighs the highest notes of a piano; without its end, hiss outweighs everything."""
     khz = np.minimum(np.arange(window // 2 + 1) * bin_hz / 1000, 4.5)
-    return np.sqrt(1 + khz**2).astype(np.float32)
+    weights: Floats = np.sqrt(1 + khz**2).astype(np.float32)
+    return weights
 
 
 @kernel
