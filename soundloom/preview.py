@@ -11,7 +11,7 @@ import torch
 from soundloom.audio import Waveform, write
 from soundloom.bank import SoundBank
 from soundloom.draw import Report, curves_svg, spectrogram_png
-from soundloom.models.base import AbstractModel, Codes, Samples
+from soundloom.models.base import AbstractModel, Codes, Embeds, Samples
 from soundloom.paths import make_folder, replacing
 from soundloom.resume import State, keyed_generator
 from soundloom.runlog import read_log
@@ -23,17 +23,21 @@ LONGEST_S = 6.0
 
 @torch.no_grad()
 def listen(model: AbstractModel, bank: SoundBank, clips: Sequence[int], *, seed: int) -> dict[str, Waveform]:
-    """Sounds by name: held-out ones beside their reconstructions where the family has codes, and new ones where it
-    samples. It has a generator of its own, so listening never changes a run."""
+    """Sounds by name: held-out ones beside what the model makes of them, where the family takes sounds apart, and new
+    ones where it samples. It has a generator of its own, so listening never changes a run."""
     device, rate = next(model.parameters()).device, model.config.sample_rate
     sounds: dict[str, Waveform] = {}
-    if isinstance(model, Codes):
-        for i, clip in enumerate(clips[:CLIPS]):
-            original = bank.audio(int(clip))
-            samples = original.samples[:, : int(LONGEST_S * rate)]
-            audio = torch.from_numpy(np.ascontiguousarray(samples))[None].to(device)
-            sounds[f"original-{i}"] = Waveform(samples, rate)
-            sounds[f"reconstruction-{i}"] = _waveform(model.decode(model.encode(audio))[0, :, : samples.shape[1]], rate)
+    for i, clip in enumerate(clips[:CLIPS]):
+        samples = bank.audio(clip).samples[:, : int(LONGEST_S * rate)]
+        audio = torch.from_numpy(np.ascontiguousarray(samples))[None].to(device)
+        if isinstance(model, Codes):
+            made = model.decode(model.encode(audio))
+        elif isinstance(model, Embeds):
+            made = model.render(model.embed(audio), seconds=samples.shape[1] / rate)
+        else:
+            break
+        sounds[f"original-{i}"] = Waveform(samples, rate)
+        sounds[f"reconstruction-{i}"] = _waveform(made[0, :, : samples.shape[1]], rate)
     if isinstance(model, Samples):
         new = model.sample(NEW, seconds=None, condition=None, generator=keyed_generator(seed, "preview"))
         sounds |= {f"new-{i}": _waveform(sound, rate) for i, sound in enumerate(new)}

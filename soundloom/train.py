@@ -53,6 +53,9 @@ class TrainConfig:
         for name, value in given.items():
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} is {value:g}: it must be more than 0, for example --minutes 10")
+        for name in ("save_every_s", "preview_every_s"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} is {getattr(self, name):g}: it must be 0 or more seconds")
 
 
 @dataclass(frozen=True)
@@ -311,7 +314,7 @@ class _Run:
             data=Path(self.bank.folder).name,
             data_hash=self.state.run["data"],
             sounds=len(self.bank.clips("train")),
-            licence="unknown",
+            licence=_licence(Path(self.bank.folder)),
             seed=self.config.seed,
             settings=self.state.config,
             figures={"step": float(self.state.step), "minutes": self._elapsed_s() / 60, **figures},
@@ -343,6 +346,15 @@ class _Run:
         rate = audio_s / self.step_s if self.step_s else 0.0
         best = self.state.best
         self.progress(Progress(doing, self.state.step, self.steps, elapsed_s, eta_s, rate, losses, best))
+
+
+def _licence(folder: Path) -> str:
+    """The first line of a licence that lies beside the sounds."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.stem.lower() in ("license", "licence", "copying") and path.is_file():
+            lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+            return next((line for line in lines if line), path.name)
+    return "not stated"
 
 
 def _result(folder: Path, state: State, *, already: bool = False) -> RunResult:

@@ -4,12 +4,16 @@
 to do for a family is there: two players, a code, new sounds, randomness in the step.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -143,6 +147,34 @@ class TinyBank:
             condition=Condition(torch.full((n,), torch.nan), torch.full((n,), UNKNOWN)),
             clips=torch.from_numpy(clips.copy()),
         )
+
+
+@contextmanager
+def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
+    """A real file system of a few kilobytes, where the system lets us mount one; else the test is skipped."""
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@contextmanager
+def ordinary_user(folder: Path) -> Iterator[None]:
+    """Without the rights of root, who may write anywhere; the way to `folder` is opened for everyone."""
+    if os.geteuid() != 0:
+        pytest.skip("dropping privileges needs root")
+    for parent in folder.parents:
+        if not parent.stat().st_mode & 0o001:
+            os.chmod(parent, 0o755)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 checkpoint.FAMILIES["tiny"] = "tiny:Tiny"
