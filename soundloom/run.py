@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from soundloom import checkpoint
@@ -13,7 +14,10 @@ from soundloom.condition import Condition
 from soundloom.errors import AudioError, ConditionError, ConfigError, ModelError
 from soundloom.features import track_pitches
 from soundloom.models.base import AbstractModel, Codes, Embedding, Embeds, Samples
+from soundloom.preparing import Prepared, prepare
 from soundloom.score import parse_pitch
+
+Channel = NDArray[np.float32]  # [T], one channel
 
 PIECE_S = 30.0  # of a long recording are re-synthesised at a time
 BATCH = 8  # sounds made at once: enough to fill a core, little enough to fit a small memory
@@ -80,9 +84,9 @@ class Run:
                 condition = Condition.of(size, self.labels, pitch=number, label=label).to(self.device)
             audio = model.sample(size, seconds=seconds, condition=condition, generator=generator)
             sounds += [self._waveform(sound) for sound in audio]
-        if seconds is not None:  # models count in frames
-            sounds = [_fitted(sound, round(seconds * self.sample_rate)) for sound in sounds]
-        return sounds
+        if seconds is None:  # those made together are as long as the longest of them
+            return [_without_silent_end(sound) for sound in sounds]
+        return [_fitted(sound, round(seconds * self.sample_rate)) for sound in sounds]  # models count in frames
 
     @torch.no_grad()
     def reconstruct(
@@ -97,19 +101,38 @@ class Run:
             raise ConfigError(f"a transposition of {transpose:g} semitones was asked for: it goes from -48 to 48")
         if not 1 <= voices <= 8:
             raise ConfigError(f"{voices} voices were asked for: it goes from 1 to 8")
-        audio, gain = self._heard(sound, mono=False)
-        if isinstance(self.model, Codes):
-            made = torch.cat([self._again(channel[None], transpose, voices, seed) for channel in audio])
-        elif isinstance(self.model, Embeds):
-            embedding = self.model.embed(audio)
-            moved = Embedding(embedding.z, embedding.pitch + transpose, embedding.seconds, embedding.label)
-            made = self.model.render(moved, seconds=sound.seconds, seed=seed)
-        else:
-            raise ModelError(f"a {self.family} re-synthesises nothing: train one of {families_that('encode', 'embed')}")
-        made_sound = Waveform(_numpy(made[:, 0]) / gain, self.sample_rate)
-        return _fitted(resample(made_sound, sound.sample_rate), sound.samples.shape[1])
+        again = [self._channel(x, transpose, voices, seed) for x in self._heard(sound).samples]
+        return _fitted(resample(Waveform(np.stack(again), self.sample_rate), sound.sample_rate), sound.samples.shape[1])
 
-    def _again(self, audio: Tensor, transpose: float, voices: int, seed: int) -> Tensor:
+    def _channel(self, x: Channel, transpose: float, voices: int, seed: int) -> Channel:
+        """One channel [T] -> its re-synthesis [T], at its level."""
+        peak = float(np.abs(x).max())
+        if peak == 0.0:
+            return x
+        if isinstance(self.model, Codes):  # banks keep clips at a peak of 1, so that is what models know
+            audio = torch.from_numpy(x / np.float32(peak))[None, None].to(self.device)
+            return _numpy(self._in_pieces(audio, transpose, voices, seed)[0, 0]) * np.float32(peak)
+        embedding, ready = self._embedded(x)
+        moved = Embedding(embedding.z, embedding.pitch + transpose, embedding.seconds, embedding.label)
+        made = _numpy(self._embeds().render(moved, seed=seed)[0, 0]) * np.float32(10 ** (ready.gain_db / 20))
+        made = made[max(0, -ready.skipped) :][: len(x) - max(0, ready.skipped)]
+        again = np.zeros_like(x)
+        again[max(0, ready.skipped) :][: len(made)] = made
+        return again
+
+    def _embeds(self) -> Embeds:
+        if not isinstance(self.model, Embeds):
+            raise ModelError(f"a {self.family} has no single point for a sound: train a {families_that('embed')}")
+        return self.model
+
+    def _embedded(self, x: Channel) -> tuple[Embedding, Prepared]:
+        """The point of a sound [T] at the model's rate, made ready as the clips of a bank are: from its onset on."""
+        model = self._embeds()
+        ready = prepare(x[None], sample_rate=self.sample_rate, cut="whole")
+        audio = torch.from_numpy(ready.samples.astype(np.float32) / np.float32(32767))
+        return model.embed(audio[None].to(self.device)), ready
+
+    def _in_pieces(self, audio: Tensor, transpose: float, voices: int, seed: int) -> Tensor:
         """audio [1, 1, T] -> the same by way of the code. Long sounds go piece by piece, so that memory stays bounded;
         each piece hears a second of what is around it, and pieces are cross-faded over 50 ms."""
         total, rate = audio.shape[-1], self.sample_rate
@@ -140,12 +163,10 @@ class Run:
         self, a: Waveform | Path | str, b: Waveform | Path | str, *, steps: int = 8, seed: int = 0
     ) -> list[Waveform]:
         """`steps` sounds on the way from a to b: the first and the last are the re-syntheses of a and b."""
-        model = self.model
-        if not isinstance(model, Embeds):
-            raise ModelError(f"a {self.family} has no single point for a sound: morph with a {families_that('embed')}")
+        model = self._embeds()
         if not 2 <= steps <= 1000:
             raise ConfigError(f"a morph of {steps} steps was asked for: it goes from 2 to 1000")
-        start, end = (model.embed(self._heard(read_if_path(sound), mono=True)[0]) for sound in (a, b))
+        start, end = (self._embedded(self._heard(read_if_path(sound).mono()).samples[0])[0] for sound in (a, b))
         return [
             self._waveform(model.render(between(start, end, float(part)), seed=seed)[0])
             for part in np.linspace(0.0, 1.0, steps)
@@ -154,14 +175,11 @@ class Run:
     def _waveform(self, audio: Tensor) -> Waveform:
         return Waveform(_numpy(audio), self.sample_rate)
 
-    def _heard(self, sound: Waveform, *, mono: bool) -> tuple[Tensor, float]:
-        """A sound as the model's input [C, 1, T], every channel a sound of its own, and the gain applied to it."""
+    def _heard(self, sound: Waveform) -> Waveform:
+        """A sound at the model's rate."""
         if sound.samples.shape[1] == 0 or not np.isfinite(sound.samples).all():
             raise AudioError("the sound is empty or has NaN or infinite samples: choose another one")
-        sound = resample(sound.mono() if mono else sound, self.sample_rate)
-        peak = float(np.abs(sound.samples).max())
-        gain = 1 / peak if peak > 0 else 1.0  # banks keep clips at a peak of 1
-        return torch.from_numpy(sound.samples * np.float32(gain))[:, None].to(self.device), gain
+        return resample(sound, self.sample_rate)
 
 
 def load(folder: Path | str, *, device: str | None = None) -> Run:
@@ -196,8 +214,14 @@ def families_that(*methods: str) -> str:
     return " or ".join(names)
 
 
-def _numpy(audio: Tensor) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
-    return audio.detach().float().cpu().numpy()
+def _numpy(audio: Tensor) -> Channel:
+    array: Channel = audio.detach().float().cpu().numpy()
+    return array
+
+
+def _without_silent_end(sound: Waveform) -> Waveform:
+    heard = np.flatnonzero(sound.samples.any(axis=0))
+    return Waveform(sound.samples[:, : int(heard[-1]) + 1 if len(heard) else 1], sound.sample_rate)
 
 
 def _fitted(sound: Waveform, samples: int) -> Waveform:
