@@ -49,12 +49,14 @@ class Analysis(nn.Module):
 
     @torch.no_grad()
     def voices(self, audio: Tensor, f0_hz: Tensor, voiced: Tensor, stiffness: Tensor) -> Tensor:
-        """audio [B, T], f0 and voicing [B, K, N], stiffness [B, K] -> [B, K, N, voice_size], zero where unvoiced."""
+        """audio [B, T], f0 and voicing [B, K, N], stiffness [B, K] or [B, K, N] -> [B, K, N, voice_size]."""
         power = spectral.power(audio, n_fft=self.n_long, hop_length=self.hop_length).transpose(1, 2)
         p = torch.arange(1, self.n_partials + 1, device=audio.device)
         p = torch.stack([p, p + 0.5], -1).flatten().float()
-        stretch = p * torch.sqrt(1 + stiffness[..., None] * p * p)  # [B, K, 2P]
-        position = f0_hz[..., None] * stretch[:, :, None] * (self.n_long / self.sample_rate)  # [B, K, N, 2P]
+        if stiffness.ndim == 2:
+            stiffness = stiffness[..., None]
+        stretch = p * torch.sqrt(1 + stiffness[..., None] * p * p)  # [B, K, N or 1, 2P]
+        position = f0_hz[..., None] * stretch * (self.n_long / self.sample_rate)  # [B, K, N, 2P]
         nearest = position.round().clamp_max(power.shape[-1] - 2)
         at = nearest.long().clamp_min(1)
         seen = power[:, None].expand(-1, f0_hz.shape[1], -1, -1)
@@ -62,6 +64,6 @@ class Analysis(nn.Module):
         level = sum(seen.gather(-1, at + side) for side in (-1, 0, 1)) / (1.5 * (self.n_long / 4) ** 2)
         level = torch.where(position < power.shape[-1] - 1, level, 0.0)
         level = (0.5 * torch.log(level + 1e-10) - MIDDLE_LOG) / SPREAD_LOG
-        stiff = (torch.log(stiffness.clamp_min(1e-6)) + 8)[:, :, None, None].expand(*f0_hz.shape, 1)
+        stiff = (torch.log(stiffness.clamp_min(1e-6)) + 8)[..., None].expand(*f0_hz.shape, 1)
         known = torch.cat([level, pitch_features(f0_hz, voiced), stiff], -1)
         return torch.where((f0_hz > 0)[..., None], known, 0.0)

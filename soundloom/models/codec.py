@@ -89,6 +89,7 @@ class Codec(AbstractModel):
     family = "codec"
     Config = CodecConfig
     config: CodecConfig
+    usual_stiffness: Tensor  # [128]
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -104,6 +105,8 @@ class Codec(AbstractModel):
         self.decoder = Stack(config.latent + config.width, config.width, blocks=config.decoder_blocks, causal=True)
         self.head = SpectralHead(config.width, **shape)
         self.discriminator = Discriminator(sample_rate=config.sample_rate)
+        # What a causal encoder goes by, since it cannot measure a whole note: the usual stiffness at each MIDI pitch.
+        self.register_buffer("usual_stiffness", torch.zeros(128))
 
     @classmethod
     def configure(cls, bank: SoundBank, settings: Sequence[str] = ()) -> CodecConfig:
@@ -138,6 +141,7 @@ class Codec(AbstractModel):
     # --- training -------------------------------------------------------------------------------------------------
 
     def train_step(self, batch: Batch, *, step: int, generator: torch.Generator, update: Update) -> dict[str, float]:
+        self._note_stiffness(batch)
         real, f0_hz, voiced, stiffness = self._sounds(batch, generator)
         made, mean, log_variance, stiffness_error = self._autoencode(real, f0_hz, voiced, stiffness, generator)
         terms = reconstruction_terms(made, real, n_fft=self.head.n_fft, step=step)
@@ -222,9 +226,19 @@ class Codec(AbstractModel):
         gain = torch.where(chord, 1 / math.sqrt(2), 1.0)
         return audio * gain[:, None], f0_hz, voiced, stiffness
 
+    @torch.no_grad()
+    def _note_stiffness(self, batch: Batch) -> None:
+        known = batch.inharmonicity > 0
+        f0_hz = batch.f0_hz[:, 0].amax(1)
+        pitch = _midi(f0_hz).round().long().clamp(0, 127)[known & (f0_hz > 0)]
+        before, now = self.usual_stiffness[pitch], batch.inharmonicity[known & (f0_hz > 0)]
+        self.usual_stiffness[pitch] = torch.where(before > 0, 0.9 * before + 0.1 * now, now)
+
     def _posterior(self, audio: Tensor, f0_hz: Tensor, voiced: Tensor, stiffness: Tensor) -> tuple[Tensor, Tensor]:
         seen = self.analysis(audio)
         if (f0_hz > 0).any():
+            if self.config.causal:
+                stiffness = self.usual_stiffness[_midi(f0_hz).round().long().clamp(0, 127)]
             heard = self.voice_in(self.analysis.voices(audio, f0_hz, voiced, stiffness))
             on = ((f0_hz > 0) * voiced)[..., None]
             voice = (F.gelu(heard) * on).sum(1)
@@ -252,7 +266,10 @@ class Codec(AbstractModel):
                 f0_hz, voiced = features.track_pitches(sound, **setting, voices=self.config.voices)
         if voiced is None:
             voiced = (f0_hz > 0).float()
-        stiffness = torch.stack([features.inharmonicity(sound, f0, **setting) for f0 in f0_hz.unbind(1)], 1)
+        if self.config.causal:
+            stiffness = torch.zeros(f0_hz.shape[:2], device=sound.device)
+        else:
+            stiffness = torch.stack([features.inharmonicity(sound, f0, **setting) for f0 in f0_hz.unbind(1)], 1)
         with autocast(audio.device):
             mean, _ = self._posterior(sound, f0_hz, voiced, stiffness)
         return Code(mean.float().transpose(1, 2), f0_hz, voiced)
@@ -275,3 +292,7 @@ class Codec(AbstractModel):
         h, blocks = self.decoder.step(self._decoder_in(code.z.transpose(1, 2), code.f0_hz, code.voiced), state.blocks)
         audio, head = self.head.step(h, code.f0_hz, code.voiced, state.head)
         return audio[:, None], replace(state, blocks=blocks, head=head)
+
+
+def _midi(f0_hz: Tensor) -> Tensor:
+    return 69 + 12 * torch.log2(f0_hz.clamp_min(8.0) / 440)
