@@ -170,7 +170,8 @@ class SoundBank:
         factor, pitch = self.columns["track_ratio"][clip], self.columns["pitch"][clip]
         one_note = self.kind == "notes" and np.isfinite(pitch)
         hz = 440.0 * 2.0 ** ((pitch - 69) / 12) if one_note else 0.0
-        return _put_right(f0_hz, factor, hz), voiced * np.float32(factor > 0)
+        right = _put_right(f0_hz, factor, hz)
+        return right, voiced * (right > 0)
 
     def report(self) -> Path:
         """The page that shows what the scan found."""
@@ -293,6 +294,7 @@ def _read(source: Any, start: int, step: int, taps: Any, gain: float, out: Any) 
 def _put_right(f0_hz: Any, factor: float, note_hz: float) -> Any:
     """A track, times `factor`; in a clip that is one note (`note_hz`, 0 where it is not), frames that miss it by an
     octave, a twelfth or two octaves are the tracker's and not the sound's: a decaying piano string is not retuned.
+    Frames more than a fifth away are no glide either: the note is over, and what is left is rumble without pitch.
     """
     found = f0_hz * np.float32(factor)
     if note_hz > 0:
@@ -301,6 +303,8 @@ def _put_right(f0_hz: Any, factor: float, note_hz: float) -> Any:
                 if abs(found[i] / (ratio * note_hz) - 1) < 0.044:  # 75 cents
                     found[i] /= ratio
                     break
+            if not 2 / 3 < found[i] / note_hz < 3 / 2:
+                found[i] = 0
     return found
 
 
