@@ -31,6 +31,7 @@ GREY = (128, 128, 128)
 LEVELS = 192  # palette entries of a spectrogram that are colours; the rest are shades of the axis text
 LEFT, BOTTOM = 30, 15  # the margins of a spectrogram, in pixels
 LOWEST_HZ = 30.0
+QUIETEST_DB = -50.0  # what peaks below this is drawn as quiet as it is: a model that has learnt nothing looks so
 
 
 def spectrogram_rows(sample_rate: int, rows: int) -> NDArray[np.float64]:
@@ -46,7 +47,7 @@ def spectrogram_png(waveform: Waveform, *, width: int = 480, height: int = 200, 
     """
     rows, columns = height - BOTTOM, width - LEFT
     level = _log_spectrogram(waveform, rows=rows, columns=columns)
-    shade = np.clip((level - level.max()) / range_db + 1, 0, 1) if level.max() > -120 else np.zeros_like(level)
+    shade = np.clip((level - max(level.max(), QUIETEST_DB)) / range_db + 1, 0, 1)
 
     # A palette picture is a third of the size of a true-colour one; the text has its own part of the palette.
     text = Image.new("L", (width, height))

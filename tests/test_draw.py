@@ -50,6 +50,15 @@ def test_time_runs_to_the_right_and_silence_is_black():
     assert (silent[:180, draw.LEFT :, :3] == [0, 0, 4]).all()
 
 
+def test_a_sound_that_nobody_hears_looks_so():
+    loud, quiet = (
+        pixels(draw.spectrogram_png(Waveform(sine(1000).samples * np.float32(gain), 44100)))[:180, 60:, :3].max()
+        for gain in (1.0, 1e-5)
+    )
+    assert loud > 240
+    assert quiet < 160
+
+
 def test_the_colour_map_grows_in_lightness():
     luma = np.array(draw.MAGMA) @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(luma) > 8).all()
