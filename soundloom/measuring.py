@@ -18,7 +18,7 @@ from soundloom.preparing import LONG_S, Cut, Prepared, Region
 from soundloom.spectral import default_hop
 
 Row = dict[str, Any]
-_BATCH_S = 24.0  # audio that is measured at once, padding included: some 200 MB at 44.1 kHz
+_BATCH_S = 10.0  # audio that is measured at once, padding included: more falls out of the cache
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A recording made ready: no DC or rumble, begun at its onset, without dead ends, at full scale; long ones cut."""
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -70,11 +71,15 @@ def prepare(samples: NDArray[np.float32], *, sample_rate: int, cut: Cut) -> Prep
 
 def _without_rumble(x: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
     # The median finds the DC of a one-shot that sits on it, also where the mean is moved by a few cycles of a kick.
-    x = x - np.median(x, axis=1, keepdims=True)
-    filtered: NDArray[np.float64] = signal.sosfilt(
-        signal.butter(2, _RUMBLE_HZ, "highpass", fs=sample_rate, output="sos"), x, axis=1
-    )
+    # A sample in eight tells it as well, at an eighth of the cost.
+    x = x - np.median(x[:, :: 8 if x.shape[1] > 8000 else 1], axis=1, keepdims=True)
+    filtered: NDArray[np.float64] = signal.sosfilt(_rumble_filter(sample_rate), x, axis=1)
     return filtered
+
+
+@functools.cache
+def _rumble_filter(sample_rate: int) -> NDArray[np.float64]:
+    return np.asarray(signal.butter(2, _RUMBLE_HZ, "highpass", fs=sample_rate, output="sos"))
 
 
 def _trimmed(x: NDArray[np.float64], peak: float, sample_rate: int) -> tuple[NDArray[np.float64], int, int]:

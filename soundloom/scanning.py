@@ -88,6 +88,7 @@ def _rows(
     waiting: list[Clip | Found] = []  # a file stands after its last clip: then it is done
     by_hash = {part[0]["file_hash"]: part for part in journal.known.values() if part and part[0].get("file_hash")}
     hashes: dict[str, str] = {}
+    seconds = 0.0  # of the clips that wait
 
     def add(row: Row, samples: NDArray[np.int16], track: NDArray[np.float32]) -> None:
         row["file_hash"] = hashes[row["path"]]
@@ -134,9 +135,10 @@ def _rows(
         ):
             if isinstance(clip, Clip):
                 waiting.append(clip)
-                samples = sum(c.prepared.samples.shape[1] for c in waiting if isinstance(c, Clip))
-                if samples > _PENDING_S * journal.sample_rate or len(waiting) >= _PENDING:
+                seconds += clip.prepared.samples.shape[1] / journal.sample_rate
+                if seconds > _PENDING_S or len(waiting) >= _PENDING:
                     measure()
+                    seconds = 0.0
                 continue
             clip["file_hash"] = hashes[one.name]
             if clip not in begun:
