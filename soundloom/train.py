@@ -18,7 +18,7 @@ from soundloom.optimise import Optimiser
 from soundloom.paths import make_folder
 from soundloom.resume import State, keyed_generator
 from soundloom.runlog import Log, Means, Progress
-from soundloom.runtime import World, alone_in, interrupts, joined, pick_device, set_threads
+from soundloom.runtime import World, alone_in, interrupts, joined, keep_memory, pick_device, set_threads
 
 ProgressCallback = Callable[[Progress], None]
 
@@ -101,6 +101,7 @@ def fit(
     family = checkpoint.family(model) if isinstance(model, str) else model
     device = pick_device(config.device)
     set_threads(config.threads)
+    keep_memory()
     folder = make_folder(folder)
     world = joined(device)
     with alone_in(folder, world):
