@@ -104,7 +104,7 @@ def _nearest(target: float, freqs: Any, count: int) -> int:
 def _stiffness(magnitudes: Any, f0: float, bin_hz: float, grid: Any) -> float:
     freqs = np.empty(magnitudes.shape[0])
     levels = np.empty(magnitudes.shape[0])
-    half = max(4, int(f0 / bin_hz))
+    half = max(4, int(0.5 * f0 / bin_hz))
     count = _local_peaks(magnitudes, half, bin_hz, freqs, levels)
     if count < FEWEST:
         return 0.0

@@ -96,14 +96,19 @@ def candidates(
     n = spectral.frames(audio.shape[-1], hop_length=hop_length)
     f0_hz = np.zeros((len(audio) * n, CANDIDATES), np.float32)
     score = np.zeros_like(f0_hz)
+    outside = np.zeros(len(f0_hz), np.float32)
+    levels = _levels(sample_rate, hop_length, low_hz, high_hz)
+    edge_hz = 0.45 * sample_rate / levels[-1].decimation
     with torch.no_grad():
         signal, factor = audio.detach().float().cpu(), 1
-        for level in _levels(sample_rate, hop_length, low_hz, high_hz):
+        for level in levels:
             if level.decimation > factor:
                 signal, factor = decimate(signal, level.decimation // factor), level.decimation
             parts = spectra(signal, level.window, hop_length // factor)
             bin_hz = sample_rate / factor / level.window
-            _score(parts, _emphasis(level.window, bin_hz), bin_hz, level.low_hz, level.high_hz, f0_hz, score)
+            weights = _emphasis(level.window, bin_hz)
+            _score(parts, weights, bin_hz, (level.low_hz, level.high_hz), edge_hz, outside, f0_hz, score)
+            edge_hz = 0.0
     shape = (len(audio), n, CANDIDATES)
     return Candidates(f0_hz.reshape(shape), score.reshape(shape))
 
@@ -202,8 +207,22 @@ def _comb(f0: float, freqs: Any, amps: Any, count: int, total: float, bin_hz: fl
 
 
 @kernel
-def _score(parts: Any, emphasis: Any, bin_hz: float, low: float, high: float, f0_hz: Any, score: Any) -> None:
-    """Scores the pitches from low to high of every frame [N, F, 2] into the best lists f0_hz, score [N, CANDIDATES]."""
+def _score(
+    parts: Any,
+    emphasis: Any,
+    bin_hz: float,
+    limits: tuple[float, float],
+    edge_hz: float,
+    outside: Any,
+    f0_hz: Any,
+    score: Any,
+) -> None:
+    """Scores the pitches within limits of every frame [N, F, 2] into the best lists f0_hz, score [N, CANDIDATES].
+
+    The first level, which sees all, leaves in outside [N] what lies above edge_hz relative to what lies below; on the
+    decimated ones, blind up there, it counts as unexplained: else any noise would have a low pitch.
+    """
+    low, high = limits
     bins = parts.shape[1]
     magnitudes = np.empty(bins, np.float32)
     freqs = np.empty(bins, np.float64)
@@ -216,6 +235,13 @@ def _score(parts: Any, emphasis: Any, bin_hz: float, low: float, high: float, f0
         total = 0.0
         for i in range(count):
             total += amps[i] ** EXPONENT
+        total *= 1 + outside[n]
+        if edge_hz > 0:
+            below = 0.0
+            for i in range(count):
+                if freqs[i] < edge_hz:
+                    below += amps[i] ** EXPONENT
+            outside[n] = min(100.0, (total - below) / max(below, 1e-9))
         for rank in range(min(PROPOSERS, count)):
             best = -1
             for i in range(count):

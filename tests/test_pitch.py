@@ -84,6 +84,13 @@ def test_noise_has_no_pitch():
     assert (tracked(white[:, :16000], 8000, 128) > 0).mean() < 0.02
 
 
+@pytest.mark.parametrize("f0", [60.0, 118.9, 205.0, 269.1, 1500.0])
+def test_hiss_does_not_lower_the_octave(f0):
+    found = tracked(tone(f0, stiffness=1e-4, partials=20, noise_db=-40))[8:-8]
+    assert (found > 0).mean() > 0.9
+    assert np.abs(cents(found[found > 0], f0)).max() < 20
+
+
 def test_a_falling_kick_is_followed():
     t = np.arange(22050) / 44100
     f = 50 + 150 * np.exp(-t / 0.06)
