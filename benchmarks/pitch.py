@@ -34,7 +34,8 @@ def main() -> list[dict]:
         _judge("librosa pyin, first second", _pyin, first),
     ]
     middle = [note for note in notes if 90 < note[0] < 1400]
-    rows += [_chords(middle, voices) for voices in (1, 2, 3)]
+    rows += [_chords(f"{voices} notes at random", _mixes(middle, voices)) for voices in (2, 3)]
+    rows += [_chords("triads", _triads(notes))]
     rows += [_stiffness(noise_db) for noise_db in (-80, -40)]
     return rows
 
@@ -76,25 +77,40 @@ def _judge(what: str, tracker: Callable[[np.ndarray, int], np.ndarray], notes: I
             "right frames": float(np.mean(agree)), "× real time": seconds / cpu}  # fmt: skip
 
 
-def _chords(notes: list[Note], voices: int, count: int = 60) -> dict:
+def _mixes(notes: list[Note], voices: int, count: int = 60) -> list[list[Note]]:
+    """Notes at random, none closer than two semitones."""
     rng = np.random.default_rng(voices)
+    chosen: list[list[Note]] = []
+    while len(chosen) < count:
+        chord = [notes[i] for i in rng.choice(len(notes), voices, replace=False)]
+        pitches = np.sort([np.log2(f0) for f0, _, _ in chord])
+        if (np.diff(pitches) > 1.5 / 12).all():
+            chosen.append(chord)
+    return chosen
+
+
+def _triads(notes: list[Note]) -> list[list[Note]]:
+    """Every major and minor triad, open and close, and root, fifth and octave, that the notes at hand can make."""
+    at = {round(69 + 12 * np.log2(f0 / 440)): (f0, x, rate) for f0, x, rate in notes}
+    shapes = ((0, 4, 7), (0, 3, 7), (0, 5, 9), (0, 7, 16), (0, 7, 12))
+    chords = [[root + step for step in shape] for root in range(36, 84) for shape in shapes]
+    return [[at[note] for note in chord] for chord in chords if all(note in at for note in chord)]
+
+
+def _chords(what: str, chords: list[list[Note]]) -> dict:
     found, frames, cpu = [], [], 0.0
-    for _ in range(count):
-        chosen = [notes[i] for i in rng.choice(len(notes), voices, replace=False)]
-        while min([9.0] + [abs(np.log2(a[0] / b[0])) for a in chosen for b in chosen if a is not b]) < 1.5 / 12:
-            chosen = [notes[i] for i in rng.choice(len(notes), voices, replace=False)]
-        mix = sum(0.05 * x[:66150] / x[:22050].std() for _, x, _ in chosen)
+    for chord in chords:
+        mix = sum(0.05 * x[:66150] / x[:22050].std() for _, x, _ in chord)
         audio = torch.from_numpy(np.asarray(mix, np.float32))[None]
         start = time.process_time()
-        tracks = features.track_pitches(audio, sample_rate=44100, hop_length=HOP, voices=voices)[0][0].numpy()
+        tracks = features.track_pitches(audio, sample_rate=44100, hop_length=HOP, voices=len(chord))[0][0].numpy()
         cpu += time.process_time() - start
         medians = np.array([np.median(track[track > 0]) for track in tracks if (track > 0).any()])
-        for f0, _, _ in chosen:
+        for f0, _, _ in chord:
             found.append(len(medians) > 0 and np.abs(1200 * np.log2(medians / f0)).min() < 50)
-            near = np.abs(1200 * np.log2(np.maximum(tracks, 1) / f0)) < 50
-            frames.append(near.any(0).mean())
-    return {"what": f"Soundloom track_pitches, {voices} of {voices}", "sounds": count, "right": float(np.mean(found)),
-            "right frames": float(np.mean(frames)), "× real time": count * 1.5 / cpu}  # fmt: skip
+            frames.append((np.abs(1200 * np.log2(np.maximum(tracks, 1) / f0)) < 50).any(0).mean())
+    return {"what": f"Soundloom track_pitches, {what}", "sounds": len(chords), "right": float(np.mean(found)),
+            "right frames": float(np.mean(frames)), "× real time": len(chords) * 1.5 / cpu}  # fmt: skip
 
 
 def _stiffness(noise_db: float) -> dict:

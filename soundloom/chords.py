@@ -16,7 +16,10 @@ WINDOW_S = 0.186  # long enough to part the partials of neighbouring notes
 BANDWIDTH_HZ = 22050.0
 FOUND = 8  # notes sought per frame, of which the followed are kept
 PARTIALS = 30
-MISSING = 0.6
+MISSING = 1.0  # of what its neighbours hold, held against a comb for every empty tooth
+SHARED = 1.3  # a partial this much above its neighbours belongs to another note as well
+LEAST = 0.03  # share of a frame's peaks below which nothing more is sought
+AUDIBLE = 0.04  # salience at which a voice is worth as much as none
 
 
 def track_pitches(
@@ -28,7 +31,13 @@ def track_pitches(
     low_hz: float = 24.0,
     high_hz: float = 5000.0,
 ) -> tuple[Tensor, Tensor]:
-    """audio [B, T] -> f0_hz, voiced, both [B, K, N]."""
+    """The pitches of a chord: audio [B, T] -> f0_hz (0 where a voice is silent) and voiced, both [B, K, N].
+
+    In each frame the comb that gains most is found, its partials are taken out down to what their neighbours let expect
+    (what is left may be another note's: Klapuri, 2003), and so on. Then the most salient path through all frames
+    is the first voice, the most salient path through the rest the second. Octaves and notes that share most
+    partials may be missed, and a missed note's place be taken by a strong partial of another.
+    """
     if audio.ndim != 2 or voices < 1:
         raise ConfigError(
             f"audio has shape {list(audio.shape)} and voices is {voices}: [B, T] and at least 1 are needed"
@@ -81,11 +90,15 @@ def _teeth(f0: float, freqs: Any, count: int, bin_hz: float, met: Any) -> int:
 
 @kernel
 def _weigh(f0: float, freqs: Any, left: Any, count: int, bin_hz: float, met: Any) -> tuple[float, float]:
-    """What a comb gains: amplitude met, less what its empty teeth should have held going by their neighbours."""
+    """What a comb gains, and its f0 refined on its first six teeth.
+
+    Gain: what its teeth hold in left (square roots of amplitudes), no tooth much more than its neighbours, less what
+    its empty teeth should have held, going by their neighbours.
+    """
     last = _teeth(f0, freqs, count, bin_hz, met)
     gain = 0.0
-    num = 0.0
-    den = 0.0
+    weighted = 0.0
+    weight = 0.0
     for p in range(1, last + 1):
         i = met[p - 1]
         below = left[met[p - 2]] if p > 1 and met[p - 2] >= 0 else 0.0
@@ -97,23 +110,23 @@ def _weigh(f0: float, freqs: Any, left: Any, count: int, bin_hz: float, met: Any
                 a = min(a, 2 * around + 0.2 * a)
             gain += a
             if p <= 6:
-                num += a * freqs[i] * p / (1 + 1e-4 * p * p)
-                den += a * p * p
-            # a tooth much weaker than its surroundings is half missing
+                weighted += a * freqs[i] * p
+                weight += a * p * p
+            # A tooth much weaker than its surroundings is half missing
             gain -= MISSING * max(0.0, 0.3 * around - left[i])
         else:
             if around == 0.0:
-                around = 0.0
                 for q in range(p + 1, last + 1):
                     if met[q - 1] >= 0:
                         around = left[met[q - 1]]
                         break
             gain -= MISSING * around
-    return gain, num / den if den > 0 else f0
+    return gain, weighted / weight if weight > 0 else f0
 
 
 @kernel
 def _find(parts: Any, bin_hz: float, low: float, high: float, most: int, found: Any, salience: Any) -> None:
+    """The notes of every frame [N, F, 2], strongest first, into found and salience [N, FOUND]."""
     bins = parts.shape[1]
     magnitudes = np.empty(bins, np.float32)
     freqs = np.empty(bins, np.float64)
@@ -140,7 +153,7 @@ def _find(parts: Any, bin_hz: float, low: float, high: float, most: int, found: 
                         if gain > best_gain:
                             best_gain = gain
                             best_f0 = refined if abs(refined - f0) < 0.02 * f0 else f0
-            if best_gain < 0.03 * total:
+            if best_gain < LEAST * total:
                 break
             found[n, voice] = best_f0
             salience[n, voice] = best_gain / total
@@ -153,7 +166,7 @@ def _find(parts: Any, bin_hz: float, low: float, high: float, most: int, found: 
                 below = before[met[p - 2]] if p > 1 and met[p - 2] >= 0 else before[i]
                 above = before[met[p]] if p < last and met[p] >= 0 else before[i]
                 smooth = 0.5 * (below + above)
-                left[i] = max(0.0, before[i] - min(before[i], smooth)) if before[i] > 1.3 * smooth else 0.0
+                left[i] = before[i] - smooth if before[i] > SHARED * smooth else 0.0
 
 
 @kernel
@@ -168,7 +181,7 @@ def _follow_one(found: Any, salience: Any, track: Any) -> None:
             here, gain = 0.0, 0.0
             if s < width:
                 here = found[n, s]
-                gain = salience[n, s] - 0.04 if here > 0 else -1e9
+                gain = salience[n, s] - AUDIBLE if here > 0 else -1e9
             top = -1e18
             for r in range(width + 1):
                 there = 0.0

@@ -17,8 +17,9 @@ FLOOR = 3e-4  # amplitude of a sine that counts as silence: 70 dB below full sca
 def spectral_distance(made: Tensor, real: Tensor, *, n_fft: int, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
     """Mean difference of log amplitudes, and spectral convergence, of two batches of sounds [B, T]; each a scalar.
 
-    Log amplitudes are floored softly at a sine of amplitude `floor`, and their mean is over the cells where either
-    sound is above it: silence is most of a spectrum and would drown what is heard. Convergence, ‖|X| - |Y|‖ / ‖|X|‖
+    Log amplitudes are floored softly at a sine of amplitude `floor`. Their differences are summed over the cells where
+    either sound is above it and divided by the number of those where the real one is: silence is most of a spectrum and
+    would drown what is heard, and counting what was made would reward a veil of noise. Convergence, ‖|X| - |Y|‖ / ‖|X|‖
     (Arık et al., 2018), is taken per sound: over the batch a loud sound would drown the quiet ones.
     """
     unit = (n_fft / 4 * floor) ** 2
@@ -30,8 +31,11 @@ def spectral_distance(made: Tensor, real: Tensor, *, n_fft: int, floor: float = 
     size = real_amplitude.detach().square().sum((-1, -2)) + (n_fft / 4 * 0.01) ** 2
     made_log, real_log = logs.chunk(2)
     with torch.no_grad():
-        heard = (torch.maximum(*power.chunk(2)) > 2 * unit).float()
-    log_distance = ((made_log - real_log).abs() * heard).sum() / heard.sum().clamp_min(1.0)
+        loud = power > 2 * unit
+        made_loud, real_loud = loud.chunk(2)
+        heard = (made_loud | real_loud).float()
+        count = real_loud.sum().clamp_min(real_loud.numel() // 100)
+    log_distance = ((made_log - real_log).abs() * heard).sum() / count
     return log_distance, torch.sqrt(apart / size + 1e-8).mean()
 
 

@@ -22,7 +22,9 @@ def make_folder(folder: Path | str) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise StorageError(f"cannot write into {folder}: {error.strerror or error}; choose another folder with -o") from None
+        raise StorageError(
+            f"cannot write into {folder}: {error.strerror or error}; choose another folder with -o"
+        ) from None
     return folder
 
 
@@ -40,6 +42,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from None
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)

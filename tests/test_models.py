@@ -117,7 +117,7 @@ def test_stereo_is_refused_plainly():
 @pytest.fixture(scope="module")
 def codec():
     model = Codec.build(CODEC, seed=1)
-    train(model, tones(), 60)
+    train(model, tones(), 150)
     return model.eval()
 
 

@@ -32,7 +32,7 @@ class Param:
         """The value at a knob position from 0 to 1."""
         position = min(max(position, 0.0), 1.0)
         if self.curve == "log":
-            return self.low * (self.high / self.low) ** position
+            return float(self.low * (self.high / self.low) ** position)
         return self.low + (self.high - self.low) * position
 
     def position(self, value: float) -> float:

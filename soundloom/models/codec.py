@@ -57,17 +57,17 @@ class CodecConfig:
     decoder_blocks: int = 4
     causal: bool = False  # the encoder too: for live input
     partials: int = 80  # amplitudes by number; above them the envelope speaks alone
-    voices: int = 1
+    voices: int = 3  # of a chord in training; in use there may be any number
     steps: int = 5000
-    batch: int = 16
+    batch: int = 8
     seconds: float = 1.5  # of a training crop
     learning_rate: float = 2e-3
     semitones: float = 2.0  # augmentation: pitch up or down by at most this
     gain_db: float = 6.0
-    chords: float = 0.0  # share of training sounds that are a sum of two or three
+    chords: float = 0.0  # share of training sounds that are a sum of two or three; some, where the bank is of notes
     kl_weight: float = 2e-4
     free_bits: float = 0.1
-    adversary_from: float = 0.7  # of the steps
+    adversary_from: float = 0.8  # of the steps
     adversary_weight: float = 0.05
 
     def __post_init__(self) -> None:
@@ -102,7 +102,9 @@ class Codec(AbstractModel):
         )
         self.latent = nn.Linear(config.width, 2 * config.latent)
         self.pitch_in = nn.Linear(PITCH_FEATURES, config.width)
-        self.decoder = Stack(config.latent + config.width, config.width, blocks=config.decoder_blocks, causal=True)
+        self.decoder = Stack(
+            config.latent + config.width, config.width, blocks=config.decoder_blocks, causal=True, expansion=2
+        )
         self.head = SpectralHead(config.width, **shape)
         self.discriminator = Discriminator(sample_rate=config.sample_rate)
         # What a causal encoder goes by, since it cannot measure a whole note: the usual stiffness at each MIDI pitch.
@@ -111,7 +113,10 @@ class Codec(AbstractModel):
     @classmethod
     def configure(cls, bank: SoundBank, settings: Sequence[str] = ()) -> CodecConfig:
         config = CodecConfig(
-            sample_rate=bank.sample_rate, labels=bank.labels, hop_length=spectral.default_hop(bank.sample_rate)
+            sample_rate=bank.sample_rate,
+            labels=bank.labels,
+            hop_length=spectral.default_hop(bank.sample_rate),
+            chords=0.15 if bank.kind == "notes" else 0.0,
         )
         return override(config, settings)
 
@@ -210,10 +215,10 @@ class Codec(AbstractModel):
         """Sounds to learn [B, T], f0 and voicing [B, K, N], stiffness [B, K]; with a generator, some are chords."""
         audio, f0_hz, voiced, stiffness = batch.audio[:, 0], batch.f0_hz, batch.voiced, batch.inharmonicity[:, None]
         voices, size = self.config.voices, len(f0_hz)
-        f0_hz, voiced = (F.pad(t, (0, 0, 0, voices - 1)) for t in (f0_hz, voiced))
-        stiffness = F.pad(stiffness, (0, voices - 1))
         if generator is None or voices == 1 or self.config.chords == 0:
             return audio, f0_hz, voiced, stiffness
+        f0_hz, voiced = (F.pad(t, (0, 0, 0, voices - 1)) for t in (f0_hz, voiced))
+        stiffness = F.pad(stiffness, (0, voices - 1))
         draw = torch.rand(2, size, generator=generator, device=generator.device).to(audio.device)
         chord = draw[0] < self.config.chords
         for voice in range(1, voices):
@@ -255,15 +260,12 @@ class Codec(AbstractModel):
 
     @torch.no_grad()
     def encode(self, audio: Tensor, *, f0_hz: Tensor | None = None, voiced: Tensor | None = None) -> Code:
-        """audio [B, 1, T] -> `Code`; without f0 [B, K, N] it is tracked, `config.voices` voices of it."""
+        """audio [B, 1, T] -> `Code`; without f0 [B, K, N] one voice is tracked; `features.track_pitches` finds more."""
         sound = audio[:, 0]
         setting = {"sample_rate": self.config.sample_rate, "hop_length": self.config.hop_length}
         if f0_hz is None:
-            if self.config.voices == 1:
-                track = features.track_pitch(sound, **setting)
-                f0_hz, voiced = track.f0_hz[:, None], track.voiced[:, None]
-            else:
-                f0_hz, voiced = features.track_pitches(sound, **setting, voices=self.config.voices)
+            track = features.track_pitch(sound, **setting)
+            f0_hz, voiced = track.f0_hz[:, None], track.voiced[:, None]
         if voiced is None:
             voiced = (f0_hz > 0).float()
         if self.config.causal:
@@ -283,8 +285,9 @@ class Codec(AbstractModel):
         audio: Tensor = self.head(h, code.f0_hz, code.voiced, phases=phases)[0]
         return audio[:, None]
 
-    def init_state(self, *, seed: int = 0) -> CodecState:
-        return CodecState(self.decoder.init_state(), self.head.init_state(voices=self.config.voices, seed=seed))
+    def init_state(self, *, seed: int = 0, voices: int = 1) -> CodecState:
+        """Before the first `step`; `voices` is the K of the codes to come."""
+        return CodecState(self.decoder.init_state(), self.head.init_state(voices=voices, seed=seed))
 
     @torch.no_grad()
     def step(self, code: Code, state: CodecState) -> tuple[Tensor, CodecState]:

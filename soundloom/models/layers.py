@@ -33,7 +33,7 @@ def _cpu_has_bf16() -> bool:
 class Block(nn.Module):
     """ConvNeXt block (Liu et al., 2022) over frames: depthwise convolution, norm, and a widened pointwise step."""
 
-    def __init__(self, channels: int, *, expansion: int = 3, causal: bool) -> None:
+    def __init__(self, channels: int, *, causal: bool, expansion: int = 3) -> None:
         super().__init__()
         self.depthwise = nn.Parameter(torch.randn(channels, 1, KERNEL, 1) / math.sqrt(KERNEL))
         self.norm = nn.LayerNorm(channels)
@@ -69,11 +69,11 @@ class Block(nn.Module):
 class Stack(nn.Module):
     """Blocks one after the other, with a linear way in and a normalised way out."""
 
-    def __init__(self, inputs: int, channels: int, *, blocks: int, causal: bool) -> None:
+    def __init__(self, inputs: int, channels: int, *, blocks: int, causal: bool, expansion: int = 3) -> None:
         super().__init__()
         self.enter = nn.Linear(inputs, channels)
         self.enter_norm = nn.LayerNorm(channels)
-        self.blocks = nn.ModuleList(Block(channels, causal=causal) for _ in range(blocks))
+        self.blocks = nn.ModuleList(Block(channels, causal=causal, expansion=expansion) for _ in range(blocks))
         self.leave_norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -153,6 +153,7 @@ SUBFRAMES = 8
 NOISE_BANDS = 128
 HARMONIC_BANDS = 48
 FREE_BANDS = 32
+FREE_RANK = 96  # shapes that the free part mixes: a full matrix would be half of all the work
 LOWEST_STIFFNESS, HIGHEST_STIFFNESS = 1e-6, 0.03
 
 
@@ -187,7 +188,8 @@ class SpectralHead(nn.Module):
         self.voice = nn.Linear(channels, channels)
         self.voice_out = nn.Linear(channels, n_partials + HARMONIC_BANDS + 1)
         self.noise = nn.Linear(channels, NOISE_BANDS)
-        self.free = nn.Linear(channels, 2 * n_bins)
+        self.free_shape = nn.Linear(channels, FREE_RANK)
+        self.free = nn.Linear(FREE_RANK, 2 * n_bins)
         self.free_level = nn.Linear(channels, FREE_BANDS)
         self.gain = nn.Linear(channels, SUBFRAMES)
         for layer, bias in ((self.voice_out, 0.0), (self.noise, -7.0), (self.free_level, -7.0), (self.gain, 0.0)):
@@ -224,7 +226,7 @@ class SpectralHead(nn.Module):
         levels = torch.exp(self.noise(h).float().clamp_max(2.0)) @ self.noise_bands * unit
         turns = phases * (2 * math.pi)
         free_levels = torch.exp(self.free_level(h).float().clamp_max(2.0)) @ self.free_bands * unit
-        free: Tensor = self.free(h).float().unflatten(-1, (-1, 2)) * free_levels[..., None]
+        free: Tensor = self.free(self.free_shape(h)).float().unflatten(-1, (-1, 2)) * free_levels[..., None]
         return torch.stack([torch.cos(turns), torch.sin(turns)], -1) * levels[..., None] + free
 
     def fine_gain(self, h: Tensor) -> Tensor:

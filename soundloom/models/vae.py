@@ -108,7 +108,9 @@ class VAE(AbstractModel):
         about = latent + width // 4
         self.whole = nn.Sequential(nn.Linear(about, width), nn.GELU(), nn.Linear(width, 2))  # log seconds, MIDI pitch
         self.course = nn.Sequential(nn.Linear(about + MOMENTS, width), nn.GELU(), nn.Linear(width, 2))
-        self.decoder = Stack(about + MOMENTS + PITCH_FEATURES, width, blocks=config.decoder_blocks, causal=True)
+        self.decoder = Stack(
+            about + MOMENTS + PITCH_FEATURES, width, blocks=config.decoder_blocks, causal=True, expansion=2
+        )
         self.head = SpectralHead(width, sample_rate=rate, hop_length=hop, n_partials=config.partials)
         self.discriminator = Discriminator(sample_rate=rate)
         self.register_buffer("memory", torch.zeros(config.clips, latent))
