@@ -26,7 +26,7 @@ class Condition:
     def of(
         cls, n: int, labels: Sequence[str] = (), *, pitch: float | None = None, label: str | None = None
     ) -> "Condition":
-        """The same condition n times. `labels` are those the model knows; another one is refused with `ConditionError`."""
+        """The same condition n times. `labels` are those the model knows; another is refused with `ConditionError`."""
         index = UNKNOWN
         if label is not None:
             if label not in labels:

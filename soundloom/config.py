@@ -31,7 +31,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "the config") -> T:
-    """The dataclass `cls` from JSON values. Unknown keys and values of the wrong type are refused with `ConfigError`."""
+    """The dataclass `cls` from JSON values. Unknown keys and wrong types are refused with `ConfigError`."""
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
     kept = {}
@@ -95,7 +95,12 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
             return None
         return _coerce(value, next(a for a in arguments if a is not type(None)), where)
     if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_coerce(item, arguments[min(i, len(arguments) - 1)] if arguments[-1] is not Ellipsis else arguments[0], where) for i, item in enumerate(value))
+        return tuple(
+            _coerce(
+                item, arguments[min(i, len(arguments) - 1)] if arguments[-1] is not Ellipsis else arguments[0], where
+            )
+            for i, item in enumerate(value)
+        )
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint in (int, float, bool, str) and type(value) is not hint:

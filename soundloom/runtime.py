@@ -1,11 +1,11 @@
 """Where the numbers are crunched: devices, threads, processes that `torchrun` started together, and interrupts."""
 
 import atexit
-import fcntl
 import ctypes
+import fcntl
 import os
-import sys
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -11,6 +11,7 @@ from soundloom import losses, spectral
 from soundloom.bank import Batch
 from soundloom.condition import Condition
 from soundloom.errors import ConditionError, ConfigError, ModelError
+from soundloom.instruments.neural import OneShot
 from soundloom.metrics import partials_found
 from soundloom.models import excitation
 from soundloom.models.base import Code, Codes, Embeds, Samples, Streams
@@ -239,6 +240,16 @@ def test_vae_renders_a_part_as_it_renders_the_whole(vae):
     # All but the end, where the short one fades and its last windows are missing.
     same = int(0.15 * RATE)
     assert torch.allclose(short[..., :same], long[..., :same], atol=1e-4)
+
+
+def test_vae_plays_a_melody_with_one_sound(vae):
+    """One drawn sound at every pitch: in tune, and of the same length and level, which differ from sound to sound."""
+    played = OneShot(vae, label="tone", seed=3)
+    sounds = {pitch: played.sound(pitch, RATE) for pitch in (55.0, 57.0, 60.25)}
+    for pitch, sound in sounds.items():
+        wanted = 440 * 2 ** ((pitch - 69) / 12)
+        assert abs(1200 * math.log2(peak_hz(torch.from_numpy(sound), wanted) / wanted)) < 30
+    assert len({len(sound) for sound in sounds.values()}) == 1
 
 
 def test_vae_refuses_what_it_cannot_do(vae):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import nn
 from soundloom.condition import Condition
 from soundloom.instruments.base import Event, Param
 from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices
-from soundloom.models.base import Samples
+from soundloom.models.base import Embeds, Samples
 
 
 class MakesOneShots(Samples, Protocol):
@@ -60,11 +61,20 @@ class OneShot(AbstractPolyphonic):
         key = (round(pitch, 2), sample_rate)
         if key not in self._made:
             config = self.model.config
-            condition = Condition.of(1, config.labels, pitch=key[0], label=self.label)
             device = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
             generator = torch.Generator().manual_seed(self.seed)  # the same for all pitches
             with torch.inference_mode():
-                audio = self.model.sample(1, seconds=self.seconds, condition=condition.to(device), generator=generator)
+                if isinstance(self.model, Embeds):
+                    # One point, rendered at every pitch: a melody keeps to one sound.
+                    drawn = self.model.draw(Condition.of(1, config.labels, label=self.label), generator=generator)
+                    audio = self.model.render(
+                        replace(drawn, pitch=torch.full((1,), key[0], device=device)),
+                        seconds=self.seconds,
+                        seed=self.seed,
+                    )
+                else:
+                    condition = Condition.of(1, config.labels, pitch=key[0], label=self.label).to(device)
+                    audio = self.model.sample(1, seconds=self.seconds, condition=condition, generator=generator)
             samples = audio[0].mean(dim=0).to("cpu", torch.float64).numpy()
             if sample_rate != config.sample_rate:
                 samples = soxr.resample(samples, config.sample_rate, sample_rate, quality="HQ")

@@ -114,6 +114,9 @@ class Embeds(Protocol):
 
     def embed(self, audio: Tensor, *, f0_hz: Tensor | None = None, voiced: Tensor | None = None) -> "Embedding": ...
 
+    def draw(self, condition: Condition, *, generator: torch.Generator) -> "Embedding":
+        """New points, one for each condition; what it leaves open is as in the bank."""
+
     def render(self, embedding: "Embedding", *, seconds: float | None = None, seed: int = 0) -> Tensor:
         """audio [B, C, T]."""
 

@@ -352,13 +352,14 @@ class VAE(AbstractModel):
         if seconds is not None and not 0 < seconds <= self.config.seconds:
             raise ModelError(f"seconds is {seconds:g}: this model makes sounds of up to {self.config.seconds:g} s")
         condition = condition if condition is not None else Condition.of(n)
-        embedding = self._drawn(condition, generator)
+        embedding = self.draw(condition, generator=generator)
         seed = int(torch.randint(0, 2**31, (1,), generator=generator, device=generator.device))
         audio = self.render(embedding, seconds=seconds, seed=seed)
         return audio / audio.abs().amax((1, 2), keepdim=True).clamp_min(1.0)
 
-    def _drawn(self, condition: Condition, generator: torch.Generator) -> Embedding:
-        """New latents: each a training sound's, moved by a random mixture of how its kin differ from one another."""
+    @torch.no_grad()
+    def draw(self, condition: Condition, *, generator: torch.Generator) -> Embedding:
+        """New points: each a training sound's, moved by a random mixture of how its kin differ from one another."""
         known = torch.isfinite(self.memory_facts[:, 1])
         if not known.any():
             raise ModelError("this model has heard no sounds yet: train it for some steps first")
