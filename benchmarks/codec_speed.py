@@ -1,7 +1,7 @@
 """How fast the codec trains, decodes and streams
 
-One thread, default settings, on the piano: seconds of audio per CPU-second. Training counts everything a step needs:
-crops drawn with pitch shift and gain, f0, the forward and backward pass, clipping, the optimiser and the running average.
+One thread, default settings, on the piano: seconds of audio per CPU-second. Training counts all that a step needs:
+crops drawn with pitch shift and gain, f0, the forward and backward pass, clipping, the optimiser, the running average.
 A stream is decoded in torch, block by block, with explicit state; encoding includes tracking the pitch.
 """
 
@@ -64,10 +64,13 @@ def use(bank: SoundBank) -> list[dict]:
     audio = torch.from_numpy(bank.audio(clip).samples.copy())[None]
     length = audio.shape[-1] / config.sample_rate
     code = model.encode(audio)
+    encoding, decoding = (
+        length / common.cpu_seconds(work) for work in (lambda: model.encode(audio), lambda: model.decode(code))
+    )
     rows = [
-        {"what": "encoding with pitch tracking, x real time", "figure": length / common.cpu_seconds(lambda: model.encode(audio))},
-        {"what": "decoding offline, x real time", "figure": length / common.cpu_seconds(lambda: model.decode(code)), "target": ">= 150"},
-    ]  # fmt: skip
+        {"what": "encoding with pitch tracking, x real time", "figure": encoding},
+        {"what": "decoding offline, x real time", "figure": decoding, "target": ">= 150"},
+    ]
     for block, target in ((2048, ">= 15"), (512, ">= 5")):
         frames = block // config.hop_length
         count = min(100, code.z.shape[-1] // frames)

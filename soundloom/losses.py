@@ -23,19 +23,17 @@ def spectral_distance(made: Tensor, real: Tensor, *, n_fft: int, floor: float = 
     (Arık et al., 2018), is taken per sound: over the batch a loud sound would drown the quiet ones.
     """
     unit = (n_fft / 4 * floor) ** 2
-    power = spectral.power(torch.cat([made, real]), n_fft=n_fft, hop_length=n_fft // 4) + unit
-    logs, amplitudes = 0.5 * torch.log(power), torch.sqrt(power)
-    made_amplitude, real_amplitude = amplitudes.chunk(2)
-    apart = (made_amplitude - real_amplitude).square().sum((-1, -2))
-    # One cell at -40 dB is added: a crop of nothing but silence would be divided by nothing.
-    size = real_amplitude.detach().square().sum((-1, -2)) + (n_fft / 4 * 0.01) ** 2
-    made_log, real_log = logs.chunk(2)
+    made_power = spectral.power(made, n_fft=n_fft, hop_length=n_fft // 4) + unit
     with torch.no_grad():
-        loud = power > 2 * unit
-        made_loud, real_loud = loud.chunk(2)
-        heard = (made_loud | real_loud).float()
+        real_power = spectral.power(real, n_fft=n_fft, hop_length=n_fft // 4) + unit
+        real_log, real_amplitude = 0.5 * torch.log(real_power), torch.sqrt(real_power)
+        # One cell at -40 dB is added: a crop of nothing but silence would be divided by nothing.
+        size = real_power.sum((-1, -2)) + (n_fft / 4 * 0.01) ** 2
+        real_loud = real_power > 2 * unit
+        heard = (real_loud | (made_power > 2 * unit)).float()
         count = real_loud.sum().clamp_min(real_loud.numel() // 100)
-    log_distance = ((made_log - real_log).abs() * heard).sum() / count
+    log_distance = ((0.5 * torch.log(made_power) - real_log).abs() * heard).sum() / count
+    apart = (torch.sqrt(made_power) - real_amplitude).square().sum((-1, -2))
     return log_distance, torch.sqrt(apart / size + 1e-8).mean()
 
 

@@ -202,8 +202,7 @@ class Codec(AbstractModel):
             phases = torch.rand(*h.shape[:2], n_bins, generator=generator, device=generator.device).to(real)
             given = None if own_stiffness else stiffness[..., None].expand_as(f0_hz)
             made, voices = self.head(h, f0_hz, voiced, phases=phases, stiffness=given)
-            own = self.head.voices(h, f0_hz, voiced).stiffness if given is not None else voices.stiffness
-        error = stiffness_distance(own, stiffness, f0_hz)
+        error = stiffness_distance(voices.stiffness, stiffness, f0_hz)
         return (
             made[:, : real.shape[1]],
             mean.float(),

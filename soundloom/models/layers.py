@@ -236,14 +236,14 @@ class SpectralHead(nn.Module):
     def forward(
         self, h: Tensor, f0_hz: Tensor, voiced: Tensor, *, phases: Tensor, stiffness: Tensor | None = None
     ) -> tuple[Tensor, Voices]:
-        """h [B, N, C] -> audio [B, N * hop_length] and its voices. `stiffness` [B, K, N] replaces the head's own."""
+        """h [B, N, C] -> audio [B, N * hop_length] and its voices. The partials stand where the voices say, or, for
+        training, where a known `stiffness` [B, K, N] puts them."""
         voices = self.voices(h, f0_hz, voiced)
-        if stiffness is not None:
-            voices = replace(voices, stiffness=stiffness)
         spectrum = self.spectrum(h, phases)
         if (f0_hz > 0).any():
             start = excitation.no_phase(f0_hz.shape[0], f0_hz.shape[1], device=h.device)
-            spectrum = spectrum + self._partials(voices, f0_hz, start)[0]
+            placed = voices if stiffness is None else replace(voices, stiffness=stiffness)
+            spectrum = spectrum + self._partials(placed, f0_hz, start)[0]
         audio = spectral.istft(
             torch.view_as_complex(spectrum).transpose(1, 2), n_fft=self.n_fft, hop_length=self.hop_length
         )

@@ -222,8 +222,6 @@ class VAE(AbstractModel):
             phases = torch.rand(*at.shape, n_bins, generator=generator, device=generator.device).to(audio)
             given = None if as_in_use else stiffness[:, None, None].expand_as(f0_crop)
             made, voices = self.head(h, f0_crop, voiced_crop, phases=phases, stiffness=given)
-            if not as_in_use:
-                voices = self.head.voices(h, f0_crop, voiced_crop)
             beside = self._beside(about, batch)
         beside["stiffness"] = stiffness_distance(voices.stiffness, stiffness[:, None], f0_crop)
         samples = (at[:, :, None] * hop + torch.arange(hop, device=audio.device)).flatten(1)
