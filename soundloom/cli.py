@@ -38,7 +38,7 @@ Settings = Annotated[
 ]
 
 
-@app.command
+@app.command(sort_key=1)
 def scan(
     folder: Path,
     /,
@@ -79,7 +79,7 @@ def scan(
     terminal.document(api.bank_facts(bank))
 
 
-@app.command
+@app.command(sort_key=2)
 def train(
     bank: Path,
     /,
@@ -124,15 +124,21 @@ def train(
     config = TrainConfig(minutes=minutes, steps=steps, cpu_minutes=cpu_minutes, seed=seed, device=device)
     follows = os.environ.get("RANK", "0") != "0"  # of the processes that torchrun starts, one speaks
     terminal = Terminal(quiet=quiet or follows, json=json and not follows)
+    sounds = SoundBank.load(bank)
+    if len(sounds.clips("validation")) == 0:
+        terminal.say(
+            f"{bank} has {len(sounds)} sounds, too few to hold any out: scores are on the sounds trained on, "
+            "so they do not tell how the model does on others"
+        )
     with terminal.only_document(), terminal.bar(f"training a {family}") as bar:
-        result = fit(family, SoundBank.load(bank), config, out, settings=set_ or (), progress=api.shown_on(bar))
-    score = "" if result.score is None else f", best score on held-out sounds {result.score:.3f} (lower is better)"
+        result = fit(family, sounds, config, out, settings=set_ or (), progress=api.shown_on(bar))
+    score = "" if result.score is None else f", best score {result.score:.3f} (lower is better) on {result.judged_on}"
     said = "was already " if result.already else ""
     terminal.say(f"{said}{result.message}{score}\nmodel: {out}\nnext: {_next_step(family, out)}")
     terminal.document({**asdict(result), "family": family})
 
 
-@app.command
+@app.command(sort_key=3)
 def sample(
     run: Path,
     /,
@@ -174,7 +180,7 @@ def sample(
     terminal.document(document)
 
 
-@app.command
+@app.command(sort_key=4)
 def reconstruct(
     run: Path,
     sound: Path,
@@ -212,7 +218,7 @@ def reconstruct(
     terminal.document({"file": out, "seconds": made.seconds, "sample_rate": made.sample_rate, "transpose": transpose})
 
 
-@app.command
+@app.command(sort_key=5)
 def morph(
     run: Path,
     a: Path,
@@ -250,7 +256,7 @@ def morph(
     terminal.document({"from": a, "to": b, "seed": seed, "files": files})
 
 
-@app.command
+@app.command(sort_key=6)
 def evaluate(
     run: Path,
     bank: Path,
@@ -283,7 +289,7 @@ def evaluate(
     terminal.document(result.document())
 
 
-@app.command
+@app.command(sort_key=7)
 def render(
     score: str,
     /,
@@ -325,7 +331,7 @@ def render(
     terminal.document({"file": out, "seconds": made.seconds, "sample_rate": made.sample_rate})
 
 
-@app.command
+@app.command(sort_key=8)
 def demo(
     folder: Path | None = None,
     /,

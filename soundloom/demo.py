@@ -99,7 +99,7 @@ def run_demo(
     _show_resyntheses(page, resyntheses)
     _show_phrase(page, phrase, parts)
     _show_bank(page, bank, runs["vae"])
-    _show_training(page, out)
+    _show_training(page, out, results)
     page.section("What to try next")
     page.text("\n".join(_next(out)))
     page.save(out / "report.html")
@@ -160,8 +160,11 @@ def _page(
     page.section("What happened")
     page.table(["step", "seconds"], [[name, round(value, 1)] for name, value in seconds.items()])
     page.section("How good it is")
+    heard = "held-out sounds, which it never heard in training,"
+    if all(result.split == "train" for result in judged.values()):
+        heard = "sounds it was trained on (the folder has too few to hold any out, so this flatters)"
     page.text(
-        "Each model takes held-out sounds, which it never heard in training, apart and puts them together again. "
+        f"Each model takes {heard} apart and puts them together again. "
         "Log-mel distance: 0 is the same sound; the column beside it is what noise with the right envelope scores. "
         "Partials found: 1 is all of them and none added. A few minutes of training are a first sketch: "
         "longer training is what brings these figures down."
@@ -194,7 +197,9 @@ def _show_morph(page: Report, morphed: list[Waveform], names: list[str]) -> None
 
 def _show_resyntheses(page: Report, resyntheses: list[tuple[str, Waveform, Waveform, Waveform]]) -> None:
     page.section("Re-synthesis")
-    page.text("Held-out sounds, taken apart and put together by the codec, and the same three semitones higher.")
+    page.text(
+        "Sounds of the folder, held out where it has enough, taken apart and put together by the codec, and the same three semitones higher."
+    )
     for name, sound, again, higher in resyntheses:
         page.sound(name, sound, note="the recording")
         page.sound(name, again, note="put together again")
@@ -244,13 +249,13 @@ def _map(bank: SoundBank, run: Run, most: int = 300) -> tuple[list[tuple[float, 
     return [(float(x), float(y)) for x, y in z @ directions[:2].T], clips
 
 
-def _show_training(page: Report, out: Path) -> None:
+def _show_training(page: Report, out: Path, results: Mapping[str, RunResult]) -> None:
     page.section("Training")
     for family in ("vae", "codec"):
         log = read_log(out / family / "log.jsonl")
         validation = [line for line in log if line["kind"] == "validation"]
         curves = {"score": [(line["step"], line["losses"]["score"]) for line in validation]}
-        words = f"{family}: score on held-out sounds"
+        words = f"{family}: score on {results[family].judged_on}"
         page.figure(curves_svg(curves, title=words, x_label="step", y_label="score"))
         for name, points in _losses(log).items():
             title = f"{family}: {name} in training"

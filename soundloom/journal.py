@@ -1,6 +1,5 @@
 """Writing a bank so that a kill at any moment loses seconds: audio and tracks grow, a journal says what is whole."""
 
-import importlib
 import json
 import os
 import time
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from soundloom import table
 from soundloom.errors import BankError, StorageError
+from soundloom.paths import sole_writer
 
 Row = dict[str, Any]
 SAVE_EVERY_S = 5.0
@@ -81,7 +81,8 @@ class Journal:
 def open_journal(folder: Path, *, sample_rate: int, channels: int) -> Iterator[Journal]:
     """The journal of a bank folder, with what earlier scans, finished or not, have left in it."""
     header = {"version": table.VERSION, "sample_rate": sample_rate, "channels": channels}
-    with _writing(folder), _locked(folder):
+    refusal = BankError(f"another scan is writing {folder}: wait for it, or choose another folder")
+    with _writing(folder), sole_writer(folder, refusal=refusal):
         facts, rows = _finished(folder)
         names = (facts["audio"], facts["tracks"]) if facts else ("audio.i16", "tracks.f32")
         same = {key: facts.get(key) for key in header} == header
@@ -178,16 +179,3 @@ def _writing(folder: Path) -> Iterator[None]:
             f"cannot write into {folder}: {error.strerror or error}; free some space or choose another folder, "
             "what was scanned so far is kept"
         ) from None
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One scan at a time; the lock goes with its process, however that ends."""
-    with open(folder / ".lock", "w") as file:
-        if os.name == "posix":
-            fcntl = importlib.import_module("fcntl")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BankError(f"another scan is writing {folder}: wait for it, or choose another folder") from None
-        yield

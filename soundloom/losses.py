@@ -4,6 +4,7 @@ Everything works on real and imaginary parts (p = re² + im²; log amplitude = �
 modulus of a complex tensor costs more than the transform.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -14,25 +15,30 @@ from soundloom import spectral
 FLOOR = 3e-4  # amplitude of a sine that counts as silence: 70 dB below full scale
 
 
-def spectral_distance(made: Tensor, real: Tensor, *, n_fft: int, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
-    """Mean difference of log amplitudes, and spectral convergence, of two batches of sounds [B, T]; each a scalar.
+def spectral_distance(made: Tensor, real: Tensor, *, n_fft: int, sample_rate: int) -> tuple[Tensor, Tensor]:
+    """How far two batches of sounds [B, T] are in log amplitude, and spectral convergence; each a scalar.
 
-    Log amplitudes are floored softly at a sine of amplitude `floor`. Their differences are summed over the cells where
-    either sound is above it and divided by the number of those where the real one is: silence is most of a spectrum and
-    would drown what is heard, and counting what was made would reward a veil of noise. Convergence, ‖|X| - |Y|‖ / ‖|X|‖
-    (Arık et al., 2018), is taken per sound: over the batch a loud sound would drown the quiet ones.
+    A cell of the log distance weighs by what can be heard in it: by its level above `FLOOR` in the louder of the two
+    sounds, and by how finely the ear divides its frequency, 1 / (f + 700 Hz), as the mel scale does. Most cells of a
+    note are silence, and most of the rest hiss; unweighted, they drown its partials. The sum is divided by the weight
+    of the real sound alone: dividing by that of both would reward a veil of noise.
+
+    Convergence, ‖|X| - |Y|‖ / ‖|X|‖ (Arık et al., 2018), is taken per sound: over the batch a loud sound would drown
+    the quiet ones. It is least for noise that is 2 dB too quiet, so it should weigh little.
     """
-    unit = (n_fft / 4 * floor) ** 2
+    unit = (n_fft / 4 * FLOOR) ** 2
     made_power = spectral.power(made, n_fft=n_fft, hop_length=n_fft // 4) + unit
+    made_log = 0.5 * torch.log(made_power)
     with torch.no_grad():
         real_power = spectral.power(real, n_fft=n_fft, hop_length=n_fft // 4) + unit
         real_log, real_amplitude = 0.5 * torch.log(real_power), torch.sqrt(real_power)
         # One cell at -40 dB is added: a crop of nothing but silence would be divided by nothing.
         size = real_power.sum((-1, -2)) + (n_fft / 4 * 0.01) ** 2
-        real_loud = real_power > 2 * unit
-        heard = (real_loud | (made_power > 2 * unit)).float()
-        count = real_loud.sum().clamp_min(real_loud.numel() // 100)
-    log_distance = ((0.5 * torch.log(made_power) - real_log).abs() * heard).sum() / count
+        ear = 700 / (700 + torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, device=real.device)[:, None])
+        silence = 0.5 * math.log(unit)
+        weight = (torch.maximum(made_log, real_log) - silence) * ear
+        total = ((real_log - silence) * ear).sum() + 0.01 * weight.numel() * ear.mean()
+    log_distance = ((made_log - real_log).abs() * weight).sum() / total
     apart = (torch.sqrt(made_power) - real_amplitude).square().sum((-1, -2))
     return log_distance, torch.sqrt(apart / size + 1e-8).mean()
 
@@ -45,14 +51,15 @@ def envelope_distance(made: Tensor, real: Tensor, *, block: int, floor: float = 
     return (levels[0] - levels[1]).abs().mean()
 
 
-TERM_WEIGHTS = {"log": 1.0, "convergence": 1.0, "log_by_turns": 1.0, "convergence_by_turns": 1.0, "envelope": 0.3}
+TERM_WEIGHTS = {"log": 1.0, "convergence": 0.3, "log_by_turns": 1.0, "convergence_by_turns": 0.3, "envelope": 0.3}
 
 
-def reconstruction_terms(made: Tensor, real: Tensor, *, n_fft: int, step: int) -> dict[str, Tensor]:
+def reconstruction_terms(made: Tensor, real: Tensor, *, n_fft: int, sample_rate: int, step: int) -> dict[str, Tensor]:
     """What keeps a made sound [B, T] close to the real one: `spectral_distance` at the decoder's window in every step,
     at a quarter (transients) and four times of it (low partials) by turns, and `envelope_distance`."""
-    log, convergence = spectral_distance(made, real, n_fft=n_fft)
-    by_turns = spectral_distance(made, real, n_fft=(n_fft // 4, n_fft * 4)[step % 2])
+    log, convergence = spectral_distance(made, real, n_fft=n_fft, sample_rate=sample_rate)
+    other = (n_fft // 4, n_fft * 4)[step % 2]
+    by_turns = spectral_distance(made, real, n_fft=other, sample_rate=sample_rate)
     envelope = envelope_distance(made, real, block=n_fft // 32)
     return {
         "log": log,
@@ -63,9 +70,11 @@ def reconstruction_terms(made: Tensor, real: Tensor, *, n_fft: int, step: int) -
     }
 
 
-def reconstruction_score(made: Tensor, real: Tensor, *, n_fft: int) -> Tensor:
+def reconstruction_score(made: Tensor, real: Tensor, *, n_fft: int, sample_rate: int) -> Tensor:
     """One figure for validation: the mean log distance over three windows; lower is better."""
-    return torch.stack([spectral_distance(made, real, n_fft=size)[0] for size in (n_fft // 4, n_fft, n_fft * 4)]).mean()
+    sizes = (n_fft // 4, n_fft, n_fft * 4)
+    distances = [spectral_distance(made, real, n_fft=size, sample_rate=sample_rate)[0] for size in sizes]
+    return torch.stack(distances).mean()
 
 
 def stiffness_distance(own: Tensor, known: Tensor, f0_hz: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from soundloom.optimise import Optimiser
 from soundloom.resume import keyed_generator
 from soundloom.runlog import Means
 
-VALIDATIONS = 20  # over a run
+VALIDATIONS = 20  # over a run, fewer where they would take more than a tenth of it
 VALIDATION_CLIPS = 32
 ENDLESS = 10**9  # steps
 PLANNED = 0.94  # of a budget: a schedule that ends early is whole, one that is cut short is not
@@ -28,6 +28,7 @@ def affordable(
     budget_s: float,
     clock: Callable[[], float],
     device: torch.device,
+    processes: int,
 ) -> int:
     """How many steps fit into `budget_s` seconds of `clock`, measured with a throwaway copy of the model.
 
@@ -45,8 +46,19 @@ def affordable(
             step_s += share * _step_s(model, bank, optimiser, step, clock, at_least_s=min(3.0, 0.02 * budget_s))
     validation_began = clock()
     validate(model, bank, seed=0)
-    left_s = budget_s - (clock() - began) - VALIDATIONS * (clock() - validation_began)
-    return max(1, int(PLANNED * left_s / step_s))
+    validation_s = clock() - validation_began
+    left_s = budget_s - (clock() - began)
+    times = validations(bank, steps=int(left_s / step_s), step_sounds=model.batch_spec.size * processes)
+    return max(1, int(PLANNED * (left_s - times * validation_s) / step_s))
+
+
+def validations(bank: SoundBank, *, steps: int, step_sounds: int) -> int:
+    """How often a run of `steps`, each on `step_sounds`, validates: up to `VALIDATIONS` times, within about a tenth of its time, at least once.
+
+    Counted in sounds and not in seconds, so that a run and its repetition validate at the same steps: a validation
+    goes forward only, a third of what its sounds would cost in training.
+    """
+    return max(1, min(VALIDATIONS, 3 * steps * step_sounds // (10 * len(held_out(bank)))))
 
 
 def _step_s(
@@ -77,6 +89,13 @@ def held_out(bank: SoundBank) -> list[int]:
         clips = bank.clips("train")
     places = np.linspace(0, len(clips) - 1, min(VALIDATION_CLIPS, len(clips))).round().astype(int)
     return [int(clip) for clip in clips[places]]
+
+
+def judged_on(bank: SoundBank) -> str:
+    """What scores are measured on, in words."""
+    if len(bank.clips("validation")):
+        return "held-out sounds"
+    return "the very sounds it was trained on, as the bank has too few to hold any out"
 
 
 @torch.no_grad()

@@ -1,12 +1,13 @@
 """Where Soundloom keeps things, and how it writes them so that a crash never leaves half a file."""
 
+import importlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from soundloom.errors import StorageError
+from soundloom.errors import SoundloomError, StorageError
 
 
 def home() -> Path:
@@ -46,4 +47,28 @@ def replacing(path: Path | str) -> Iterator[Path]:
             f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where its folder is none, there is nothing to clear away
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def sole_writer(*folders: Path, refusal: SoundloomError) -> Iterator[None]:
+    """Keeps other processes out of the first folder for the length of the block, by raising `refusal` in them, and
+    clears away what a killed one left half-written in any. The lock is the system's: it goes with its process,
+    however that ends.
+    """
+    handle = os.open(folders[0], os.O_RDONLY) if os.name == "posix" else None
+    try:
+        if handle is not None:
+            fcntl = importlib.import_module("fcntl")
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise refusal from None
+        for folder in folders:
+            for part in folder.glob(".*.*.part"):
+                part.unlink()
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)

@@ -150,8 +150,10 @@ def _emphasis(window: int, bin_hz: float) -> Floats:
 
 
 @kernel
-def _comb(f0: float, freqs: Any, amps: Any, count: int, total: float, bin_hz: float) -> tuple[float, float]:
-    """The score of a comb at f0, and f0 refined on the peaks it meets.
+def _comb(
+    f0: float, freqs: Any, weights: Any, count: int, total: float, bin_hz: float, teeth: Any
+) -> tuple[float, float]:
+    """The score of a comb at f0, and f0 refined on the peaks it meets. weights: amplitudes to the power of EXPONENT.
 
     score = (explained - chance) · (filled / expected). A tooth follows the stretch of the teeth before it, so that
     stiff strings are met. Refined: f_p = p·f0·√(1 + B·p²) makes (f_p / p)² a straight line over p², fitted by least
@@ -171,15 +173,15 @@ def _comb(f0: float, freqs: Any, amps: Any, count: int, total: float, bin_hz: fl
             j += 1
         best = -1
         while j < count and freqs[j] < target + tolerance:
-            if best < 0 or amps[j] > amps[best]:
+            if best < 0 or weights[j] > weights[best]:
                 best = j
             j += 1
-        weight = 1 / math.sqrt(p)
+        weight = teeth[p]
         pending += weight  # teeth beyond the last one met are not missed: a sound may end there
         if best >= 0:
             off = (freqs[best] - target) / tolerance
             close = 1 - off * off
-            a = amps[best] ** EXPONENT
+            a = weights[best]
             explained += a * (close - 2 * tolerance / f0)
             met += a
             filled += weight * close
@@ -228,19 +230,21 @@ def _score(
     freqs = np.empty(bins, np.float64)
     amps = np.empty(bins, np.float64)
     proposed = np.empty(PROPOSERS, np.int64)
+    teeth = 1 / np.sqrt(np.arange(PARTIALS + 1) + 1e-9)
     for n in range(parts.shape[0]):
         for k in range(bins):
             magnitudes[k] = math.sqrt(parts[n, k, 0] ** 2 + parts[n, k, 1] ** 2) * emphasis[k]
         count = find_peaks(magnitudes, bin_hz, freqs, amps)
         total = 0.0
         for i in range(count):
-            total += amps[i] ** EXPONENT
+            amps[i] **= EXPONENT  # from here on, what a peak weighs
+            total += amps[i]
         total *= 1 + outside[n]
         if edge_hz > 0:
             below = 0.0
             for i in range(count):
                 if freqs[i] < edge_hz:
-                    below += amps[i] ** EXPONENT
+                    below += amps[i]
             outside[n] = min(100.0, (total - below) / max(below, 1e-9))
         for rank in range(min(PROPOSERS, count)):
             best = -1
@@ -256,7 +260,7 @@ def _score(
                 if f0 < low:
                     break
                 if f0 < high:
-                    value, refined = _comb(f0, freqs, amps, count, total, bin_hz)
+                    value, refined = _comb(f0, freqs, amps, count, total, bin_hz, teeth)
                     if abs(refined - f0) > 0.06 * f0:
                         refined = f0
                     _keep(refined, value, f0_hz[n], score[n])

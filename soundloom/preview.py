@@ -16,7 +16,7 @@ from soundloom.paths import make_folder, replacing
 from soundloom.resume import State, keyed_generator
 from soundloom.runlog import read_log
 
-CLIPS = 2  # held-out sounds that are taken apart and put together again
+CLIPS = 2  # sounds, held out where there are any, that are taken apart and put together again
 NEW = 4
 LONGEST_S = 6.0
 
@@ -54,7 +54,7 @@ def keep(sounds: dict[str, Waveform], folder: Path, *, step: int) -> None:
             part.write_bytes(spectrogram_png(sound))
 
 
-def report(folder: Path, state: State, sounds: dict[str, Waveform], *, title: str) -> None:
+def report(folder: Path, state: State, sounds: dict[str, Waveform], *, title: str, judged_on: str) -> None:
     """`report.html`: where the run stands, the curves of its losses, and its newest sounds."""
     lines = read_log(folder / "log.jsonl")
     steps = state.config["steps"]
@@ -64,10 +64,10 @@ def report(folder: Path, state: State, sounds: dict[str, Waveform], *, title: st
         ("steps", f"{state.step} of {steps}"),
         ("minutes", state.elapsed_s / 60),
         ("CPU-minutes", state.cpu_s / 60),
-        ("best score on held-out sounds (lower is better)", float("nan") if state.best is None else state.best),
+        (f"best score (lower is better), on {judged_on}", float("nan") if state.best is None else state.best),
     ]
     page.table(["", "figure"], [list(row) for row in facts])
-    for kind, words in (("train", "Losses in training"), ("validation", "Losses on held-out sounds")):
+    for kind, words in (("train", "Losses in training"), ("validation", f"Losses on {judged_on}")):
         curves = _curves(lines, kind)
         if curves:
             page.section(words)
@@ -77,7 +77,7 @@ def report(folder: Path, state: State, sounds: dict[str, Waveform], *, title: st
     if sounds:
         page.section("How it sounds")
         page.text(
-            "An original was never trained on; below stands what the model makes of it. New sounds come from nothing."
+            f"Originals are {judged_on}; below each stands what the model makes of it. New sounds come from nothing."
         )
     for name, sound in sounds.items():
         page.sound(name, sound)

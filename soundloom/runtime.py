@@ -2,7 +2,6 @@
 
 import atexit
 import ctypes
-import fcntl
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from soundloom.config import did_you_mean
 from soundloom.errors import ConfigError, TrainingError
+from soundloom.paths import sole_writer
 
 
 def devices() -> list[str]:
@@ -147,23 +147,13 @@ def joined(device: torch.device) -> World:
 
 @contextmanager
 def alone_in(folder: Path, world: World) -> Iterator[None]:
-    """Keeps other runs out of a folder for the length of the block, and clears away what a killed one left
-    half-written. The lock is the system's: it goes with the process, however that ends."""
+    """Keeps other runs out of a folder for the length of the block; of one run's processes, the first stands guard."""
     if not world.leads:
         yield
         return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for part in folder.rglob(".*.part"):
-            part.unlink()
+    refusal = TrainingError(f"another process is training in {folder}: wait for it, or choose another folder with -o")
+    with sole_writer(folder, folder / "previews", refusal=refusal):
         yield
-    except BlockingIOError:
-        raise TrainingError(
-            f"another process is training in {folder}: wait for it, or choose another folder with -o"
-        ) from None
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from soundloom import audio, bankpage, concluding, finding, measuring, table
+from soundloom import audio, bankpage, concluding, finding, licence, measuring, table
 from soundloom.audio import AudioInfo
 from soundloom.concluding import Rules
 from soundloom.errors import AudioError, BankError
@@ -17,6 +17,7 @@ from soundloom.measuring import Clip
 from soundloom.paths import make_folder
 
 SAMPLE_RATE = 44100  # or the highest rate of the sources, where all are lower
+_NO_LICENCE = "No licence lies beside the sounds: a text file LICENSE among them would be named by every model."
 _PENDING_S, _PENDING = 60.0, 256  # audio and clips that wait to be measured together
 
 
@@ -51,7 +52,9 @@ def scan(
             edits=out / "edits.csv",
         )
         names = {"audio": journal.audio_name, "tracks": journal.tracks_name}
-        concluded = dataclasses.replace(concluded, facts={**concluded.facts, **names})
+        allowed = licence.copy(folder if folder.is_dir() else folder.parent, out)
+        said = f"The licence beside the sounds, which models will name: {allowed}." if allowed else _NO_LICENCE
+        concluded = dataclasses.replace(concluded, facts={**concluded.facts, **names}, notes=(*concluded.notes, said))
         table.save(out, concluded.facts, ({**row, "fingerprint": _bytes(row)} for row in concluded.rows))
         concluding.write_edits_header(out / "edits.csv")
         bankpage.write(out, source=folder.resolve().name, concluded=concluded)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soundloom import checkpoint, pace, preview, resume
+from soundloom import checkpoint, licence, pace, preview, resume
 from soundloom.bank import SoundBank
 from soundloom.config import from_dict, to_dict
 from soundloom.errors import ConfigError, DivergedError, TrainingError
@@ -60,8 +60,8 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `already` says that it was finished before and nothing was done; `score` is the best one on
-    held-out sounds, lower is better."""
+    """How a run ended. `already` says that it was finished before and nothing was done; `score` is the best one, lower
+    is better, on the sounds that `judged_on` names."""
 
     folder: Path
     step: int
@@ -69,6 +69,7 @@ class RunResult:
     elapsed_s: float
     cpu_s: float
     score: float | None
+    judged_on: str
     message: str
     already: bool = False
 
@@ -122,7 +123,7 @@ def fit(
             state = _begin(family, bank, config, folder, run, world, progress)
         resume.refuse_other_run(state, run, folder)
         if state.finished:
-            return _result(folder, state, already=True)
+            return _result(folder, state, bank, already=True)
         return _Run(family, bank, config, folder, state, world, progress).go()
 
 
@@ -159,7 +160,9 @@ def _begin(
         clock = time.monotonic if config.minutes is not None else time.process_time
         budget_s = 60 * (config.minutes or config.cpu_minutes or 0.0)
         device = world.device(pick_device(config.device))
-        steps = pace.affordable(family, values, bank, budget_s=budget_s, clock=clock, device=device)
+        steps = pace.affordable(
+            family, values, bank, budget_s=budget_s, clock=clock, device=device, processes=world.size
+        )
         steps = world.leaders(steps)
     return State(
         family=family.family,
@@ -193,7 +196,8 @@ class _Run:
         if state.step > 0:
             resume.restore(folder, self.model, self.optimiser, step=state.step)
         self.means = Means(state.means)
-        self.validate_every = max(1, self.steps // pace.VALIDATIONS)
+        together = self.model.batch_spec.size * world.size
+        self.validate_every = max(1, self.steps // pace.validations(bank, steps=self.steps, step_sounds=together))
         self.log_every = max(1, min(50, self.steps // 200))
         self.log = Log(folder / "log.jsonl", step=state.step, tensorboard=config.tensorboard) if world.leads else None
         self.step_s = 0.0  # a running mean
@@ -281,7 +285,8 @@ class _Run:
         self.model.train()
         preview.keep(sounds, self.folder, step=self.state.step)
         title = f"{self.state.family} · {Path(self.bank.folder).name}"
-        preview.report(self.folder, self._now(), sounds, title=title)
+        judged_on = pace.judged_on(self.bank)
+        preview.report(self.folder, self._now(), sounds, title=title, judged_on=judged_on)
 
     def _save(self) -> None:
         if self.log is None:
@@ -304,7 +309,7 @@ class _Run:
         self._save()
         self._tell("finished", {})
         self._close()
-        return _result(self.folder, self._now())
+        return _result(self.folder, self._now(), self.bank)
 
     def _close(self) -> None:
         if self.log:
@@ -315,10 +320,15 @@ class _Run:
             data=Path(self.bank.folder).name,
             data_hash=self.state.run["data"],
             sounds=len(self.bank.clips("train")),
-            licence=_licence(Path(self.bank.folder)),
+            licence=licence.name(Path(self.bank.folder)) or "not stated",
             seed=self.config.seed,
             settings=self.state.config,
-            figures={"step": float(self.state.step), "minutes": self._elapsed_s() / 60, **figures},
+            figures={
+                "step": float(self.state.step),
+                "minutes": self._elapsed_s() / 60,
+                "judged on": pace.judged_on(self.bank),
+                **figures,
+            },
         )
 
     def _elapsed_s(self) -> float:
@@ -349,16 +359,7 @@ class _Run:
         self.progress(Progress(doing, self.state.step, self.steps, elapsed_s, eta_s, rate, losses, best))
 
 
-def _licence(folder: Path) -> str:
-    """The first line of a licence that lies beside the sounds."""
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.stem.lower() in ("license", "licence", "copying") and path.is_file():
-            lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
-            return next((line for line in lines if line), path.name)
-    return "not stated"
-
-
-def _result(folder: Path, state: State, *, already: bool = False) -> RunResult:
+def _result(folder: Path, state: State, bank: SoundBank, *, already: bool = False) -> RunResult:
     return RunResult(
         folder=folder,
         step=state.step,
@@ -366,6 +367,7 @@ def _result(folder: Path, state: State, *, already: bool = False) -> RunResult:
         elapsed_s=state.elapsed_s,
         cpu_s=state.cpu_s,
         score=state.best,
+        judged_on=pace.judged_on(bank),
         message=state.finished,
         already=already,
     )

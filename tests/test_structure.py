@@ -18,6 +18,7 @@ ROWS = [
         "table",
         "journal",
         "finding",
+        "licence",
         "naming",
         "duplicates",
         "preparing",

@@ -149,7 +149,7 @@ class Codec(AbstractModel):
         self._note_stiffness(batch)
         real, f0_hz, voiced, stiffness = self._sounds(batch, generator)
         made, mean, log_variance, stiffness_error = self._autoencode(real, f0_hz, voiced, stiffness, generator)
-        terms = reconstruction_terms(made, real, n_fft=self.head.n_fft, step=step)
+        terms = reconstruction_terms(made, real, n_fft=self.head.n_fft, sample_rate=self.config.sample_rate, step=step)
         kl = kl_divergence(mean, log_variance, free_bits=self.config.free_bits)
         losses = [
             *((TERM_WEIGHTS[name], t) for name, t in terms.items()),
@@ -175,7 +175,12 @@ class Codec(AbstractModel):
         real, f0_hz, voiced, stiffness = self._sounds(batch, None)
         made, mean, log_variance, _ = self._autoencode(real, f0_hz, voiced, stiffness, generator, own_stiffness=True)
         kl = kl_divergence(mean, log_variance, free_bits=0.0)
-        return {"score": float(reconstruction_score(made, real, n_fft=self.head.n_fft)), "kl": float(kl)}
+        return {
+            "score": float(
+                reconstruction_score(made, real, n_fft=self.head.n_fft, sample_rate=self.config.sample_rate)
+            ),
+            "kl": float(kl),
+        }
 
     def _autoencode(
         self,

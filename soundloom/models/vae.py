@@ -157,7 +157,7 @@ class VAE(AbstractModel):
         frames = max(8, round(self.config.crop_s * self.config.sample_rate / self.config.hop_length))
         start = self._crop_starts(batch, min(frames, self.config.frames), generator)
         made, real, mean, log_variance, beside = self._autoencode(batch, condition, start, frames, generator)
-        terms = reconstruction_terms(made, real, n_fft=self.head.n_fft, step=step)
+        terms = reconstruction_terms(made, real, n_fft=self.head.n_fft, sample_rate=self.config.sample_rate, step=step)
         kl = kl_divergence(mean, log_variance, free_bits=self.config.free_bits)
         losses = [(TERM_WEIGHTS[name], term) for name, term in terms.items()]
         losses += [(self.config.kl_weight, kl), *((0.1, term) for term in beside.values())]
@@ -182,7 +182,7 @@ class VAE(AbstractModel):
         made, real, mean, log_variance, beside = self._autoencode(
             batch, batch.condition, start, self.config.frames, generator, as_in_use=True
         )
-        score = reconstruction_score(made, real, n_fft=self.head.n_fft)
+        score = reconstruction_score(made, real, n_fft=self.head.n_fft, sample_rate=self.config.sample_rate)
         kl = kl_divergence(mean, log_variance, free_bits=0.0)
         return {"score": float(score), "kl": float(kl), **{name: float(term) for name, term in beside.items()}}
 
