@@ -198,7 +198,8 @@ def _show_morph(page: Report, morphed: list[Waveform], names: list[str]) -> None
 def _show_resyntheses(page: Report, resyntheses: list[tuple[str, Waveform, Waveform, Waveform]]) -> None:
     page.section("Re-synthesis")
     page.text(
-        "Sounds of the folder, held out where it has enough, taken apart and put together by the codec, and the same three semitones higher."
+        "Sounds of the folder, held out where it has enough, taken apart and put together by the codec, and the same "
+        "three semitones higher."
     )
     for name, sound, again, higher in resyntheses:
         page.sound(name, sound, note="the recording")

@@ -88,9 +88,8 @@ def evaluate(
     clips = bank.clips(split)
     if len(clips) == 0 or most < 1:
         sizes = ", ".join(f"{name} {len(bank.clips(name))}" for name in ("train", "validation", "test"))
-        raise BankError(
-            f"{min(len(clips), most)} sounds of the split '{split}' to judge: the bank has {sizes}; --split takes another"
-        )
+        judged = f"{min(len(clips), most)} sounds of the split '{split}' to judge"
+        raise BankError(f"{judged}: the bank has {sizes}; --split takes another")
     places = np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)
     rows = []
     for i, clip in enumerate(clips[places]):

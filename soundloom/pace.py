@@ -53,7 +53,8 @@ def affordable(
 
 
 def validations(bank: SoundBank, *, steps: int, step_sounds: int) -> int:
-    """How often a run of `steps`, each on `step_sounds`, validates: up to `VALIDATIONS` times, within about a tenth of its time, at least once.
+    """How often a run of `steps`, each on `step_sounds`, validates: within about a tenth of its time, at least once,
+    and `VALIDATIONS` times at most.
 
     Counted in sounds and not in seconds, so that a run and its repetition validate at the same steps: a validation
     goes forward only, a third of what its sounds would cost in training.

@@ -253,7 +253,18 @@ def test_a_bank_too_small_to_hold_any_sound_out_is_trained_on(tmp_path):
             every = super().clips()
             return every[:0] if split == "validation" else every
 
-    assert run(Whole(tmp_path / "bank", 3), tmp_path / "run", steps=20).score > 0
+    result = run(Whole(tmp_path / "bank", 3), tmp_path / "run", steps=20)
+    assert result.score > 0
+    assert "trained on" in result.judged_on
+    assert "| judged on | the very sounds it was trained on" in (tmp_path / "run/card.md").read_text()
+    assert "held-out sounds" not in (tmp_path / "run/report.html").read_text()
+
+
+def test_validations_take_a_tenth_of_a_run_at_most(bank):
+    """4 sounds a step, forward and backward, against 4 held-out ones forward: a third of a step each."""
+    assert [pace.validations(bank, steps=steps, step_sounds=4) for steps in (1, 10, 30, 66, 67, 9999)] == [
+        1, 3, 9, 19, 20, 20,
+    ]  # fmt: skip
 
 
 def test_two_runs_do_not_share_a_folder(bank, tmp_path):
