@@ -23,8 +23,9 @@ CANDIDATES = 5  # pitches kept per frame
 PARTIALS = 40  # teeth of a comb
 PROPOSERS = 6  # strongest peaks, each of which may be any of the first twelve partials
 DIVISORS = 12
+GAP = 2  # empty teeth in a row that count: sub-harmonics miss every other tooth, a vowel all those between its formants
 EXPONENT = 1.25  # of amplitudes when peaks are weighed: the many faint peaks of a knock shall not outvote a tone
-VOICED = 0.13  # score at which a pitch is worth as much as none
+VOICED = 0.1  # score at which a pitch is worth as much as none
 GLIDE = 0.08  # cost of a semitone of movement between neighbouring frames, up to JUMP
 JUMP = 1.0
 SWITCH = 0.3  # cost of going from voiced to unvoiced or back
@@ -142,9 +143,9 @@ def _levels(sample_rate: int, hop_length: int, low_hz: float, high_hz: float) ->
 
 @lru_cache(maxsize=16)
 def _emphasis(window: int, bin_hz: float) -> Floats:
-    """Weight of each bin: 6 dB an octave from 1 kHz to 4.5 kHz, as the ear has it. Without it the knock of the hammer
+    """Weight of each bin: 6 dB an octave from 1 kHz to 3 kHz, as the ear has it. Without it the knock of the hammer
     outweighs the highest notes of a piano; without its end, hiss outweighs everything."""
-    khz = np.minimum(np.arange(window // 2 + 1) * bin_hz / 1000, 4.5)
+    khz = np.minimum(np.arange(window // 2 + 1) * bin_hz / 1000, 3.0)
     weights: Floats = np.sqrt(1 + khz**2).astype(np.float32)
     return weights
 
@@ -162,7 +163,7 @@ def _comb(
     explained = filled = expected = pending = met = 0.0
     s0 = s1 = s2 = t0 = t1 = 0.0
     stretched, drift = f0, 0.0
-    j = 0
+    j = gap = 0
     for p in range(1, PARTIALS + 1):
         stretched += drift
         target = stretched * p
@@ -177,15 +178,19 @@ def _comb(
                 best = j
             j += 1
         weight = teeth[p]
-        pending += weight  # teeth beyond the last one met are not missed: a sound may end there
-        if best >= 0:
+        if best < 0:
+            gap += 1
+            if gap <= GAP:
+                pending += weight  # teeth beyond the last one met are not missed: a sound may end there
+        else:
+            gap = 0
             off = (freqs[best] - target) / tolerance
             close = 1 - off * off
             a = weights[best]
             explained += a * (close - 2 * tolerance / f0)
             met += a
             filled += weight * close
-            expected += pending
+            expected += pending + weight
             pending = 0.0
             ahead = freqs[best] / p - stretched
             stretched += 0.5 * ahead
