@@ -25,7 +25,7 @@ PROPOSERS = 6  # strongest peaks, each of which may be any of the first twelve p
 DIVISORS = 12
 GAP = 2  # empty teeth in a row that count: sub-harmonics miss every other tooth, a vowel all those between its formants
 EXPONENT = 1.25  # of amplitudes when peaks are weighed: the many faint peaks of a knock shall not outvote a tone
-VOICED = 0.1  # score at which a pitch is worth as much as none
+VOICED = 0.11  # score at which a pitch is worth as much as none
 GLIDE = 0.08  # cost of a semitone of movement between neighbouring frames, up to JUMP
 JUMP = 1.0
 SWITCH = 0.3  # cost of going from voiced to unvoiced or back
@@ -187,7 +187,7 @@ def _comb(
             off = (freqs[best] - target) / tolerance
             close = 1 - off * off
             a = weights[best]
-            explained += a * (close - 2 * tolerance / f0)
+            explained += a * (close - 1.5 * tolerance / f0)
             met += a
             filled += weight * close
             expected += pending + weight
@@ -206,7 +206,7 @@ def _comb(
                 t1 += w * x * y
     if expected == 0.0:
         return 0.0, f0
-    chance = min(max(1.2 * bin_hz, 0.05 * f0), 0.3 * f0) / f0
+    chance = min(max(0.9 * bin_hz, 0.05 * f0), 0.3 * f0) / f0
     explained -= chance * (total - met)
     s2 += 12 * s0  # holds B to 0 unless several partials speak
     refined = f0 * math.sqrt(max(0.0, (t0 * s2 - t1 * s1) / (s0 * s2 - s1 * s1)))
