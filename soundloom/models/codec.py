@@ -250,7 +250,7 @@ class Codec(AbstractModel):
                 stiffness = self.usual_stiffness[_midi(f0_hz).round().long().clamp(0, 127)]
             heard = self.voice_in(self.analysis.voices(audio, f0_hz, voiced, stiffness))
             on = ((f0_hz > 0) * voiced)[..., None]
-            voice = (F.gelu(heard) * on).sum(1)
+            voice = (heard * on).sum(1)
         else:
             voice = seen.new_zeros(*seen.shape[:2], self.config.width)
         mean, log_variance = self.latent(self.encoder(torch.cat([seen, voice], -1))).chunk(2, -1)

@@ -64,7 +64,7 @@ class VAEConfig:
     partials: int = 80
     spread: float = 0.6  # of new sounds: 0 repeats the bank's latents, 1 mixes them all
     steps: int = 3000
-    batch: int = 16
+    batch: int = 8
     crop_s: float = 1.0  # of each sound, what a training step renders
     learning_rate: float = 1.5e-3
     semitones: float = 0.5
@@ -260,7 +260,7 @@ class VAE(AbstractModel):
         """Sounds [B, T] with f0 and voicing [B, N], stiffness and lengths [B] -> mean and log-variance [B, D]."""
         seen = self.analysis(audio)
         pitch, on = f0_hz[:, None, ::2], voiced[:, None, ::2]
-        heard = F.gelu(self.voice_in(self.analysis.voices(audio, pitch, on, stiffness[:, None])))
+        heard = self.voice_in(self.analysis.voices(audio, pitch, on, stiffness[:, None]))
         voice = (heard * ((pitch > 0) * on)[..., None]).sum(1)
         at = torch.arange(seen.shape[1], device=audio.device)
         moments = self._moments(2 * at).expand(len(audio), -1, -1)
