@@ -22,7 +22,7 @@ from soundloom.paths import make_folder
 from soundloom.phrase import Part, compose, merged
 from soundloom.render import fit_peak, render
 from soundloom.run import Run
-from soundloom.runlog import read_log
+from soundloom.runlog import curves, read_log
 from soundloom.score import pitch_name
 from soundloom.terminal import Terminal, counted
 from soundloom.train import RunResult, TrainConfig, fit
@@ -57,10 +57,12 @@ def run_demo(
         raise ConfigError(f"a demo of {minutes:g} minutes was asked for: it goes from 0.05 to 1440")
     out = make_folder(out)
     clock = _Clock(terminal)
+    name = "its own sounds" if folder is None else folder.resolve().name
     if folder is None:
         folder = out / "factory"
         with clock.step("make sounds"):
             factory.make(folder, seed=seed)
+            (folder / "LICENSE").write_text("CC0 1.0: made by Soundloom\n", encoding="utf-8")
     with clock.step("scan"), terminal.bar("scanning") as bar:
         bank = api.scan(folder, out / "bank", progress=counted(bar))
     terminal.say(api.bank_words(bank))
@@ -93,13 +95,17 @@ def run_demo(
         for family, run in runs.items():
             judged[family] = evaluate(run, bank, split=split, most=JUDGED, progress=counted(bar))
 
-    page = _page(folder, bank, clock.seconds, results, judged)
+    took = sum(clock.seconds.values())
+    page = Report(f"Soundloom: {name}", f"{len(bank)} sounds in, new ones out, in {took / 60:.1f} minutes")
     _show_new(page, new, document)
+    _show_phrase(page, phrase, parts)
     _show_morph(page, morphed, [str(bank.column("path")[clip]) for clip in ends])
     _show_resyntheses(page, resyntheses)
-    _show_phrase(page, phrase, parts)
+    _show_figures(page, results, judged)
     _show_bank(page, bank, runs["vae"])
     _show_training(page, out, results)
+    page.section("How long it took")
+    page.table(["step", "seconds"], [[step, round(seconds, 1)] for step, seconds in clock.seconds.items()])
     page.section("What to try next")
     page.text("\n".join(_next(out)))
     page.save(out / "report.html")
@@ -148,17 +154,7 @@ def _resynthesis(run: Run, bank: SoundBank, clip: int) -> tuple[str, Waveform, W
     return str(bank.column("path")[clip]), sound, run.reconstruct(sound), run.reconstruct(sound, transpose=3)
 
 
-def _page(
-    folder: Path,
-    bank: SoundBank,
-    seconds: Mapping[str, float],
-    results: Mapping[str, RunResult],
-    judged: Mapping[str, Evaluation],
-) -> Report:
-    total = sum(seconds.values())
-    page = Report(f"Soundloom: {folder.name}", f"{len(bank)} sounds in, new ones out, in {total / 60:.1f} minutes")
-    page.section("What happened")
-    page.table(["step", "seconds"], [[name, round(value, 1)] for name, value in seconds.items()])
+def _show_figures(page: Report, results: Mapping[str, RunResult], judged: Mapping[str, Evaluation]) -> None:
     page.section("How good it is")
     heard = "held-out sounds, which it never heard in training,"
     if all(result.split == "train" for result in judged.values()):
@@ -169,14 +165,22 @@ def _page(
         "Partials found: 1 is all of them and none added. A few minutes of training are a first sketch: "
         "longer training is what brings these figures down."
     )
-    headers = ["model", "steps", "log-mel distance", "of noise", "partials found", "in tune", "onset off, ms"]
-    names = ("log_mel_distance", "log_mel_distance_of_noise", "partials_found", "in_tune", "onset_off_ms")
-    rows: list[list[str | float]] = [
-        [family, results[family].step, *(float(result.figures()[name]) for name in names)]
-        for family, result in judged.items()
-    ]
+    headers = ["model", "steps", "log-mel distance", "of noise", "partials found", "in tune, %", "onset off, ms"]
+    rows: list[list[str | float]] = []
+    for family, result in judged.items():
+        figures = result.figures()
+        names = ("log_mel_distance", "log_mel_distance_of_noise", "partials_found")
+        shown = [round(figures[name], 2) for name in names]
+        rows.append(
+            [
+                family,
+                results[family].step,
+                *shown,
+                round(100 * figures["in_tune"], 0),
+                round(figures["onset_off_ms"], 1),
+            ]
+        )
     page.table(headers, rows)
-    return page
 
 
 def _show_new(page: Report, new: list[Waveform], document: Mapping[str, Any]) -> None:
@@ -254,19 +258,9 @@ def _show_training(page: Report, out: Path, results: Mapping[str, RunResult]) ->
     page.section("Training")
     for family in ("vae", "codec"):
         log = read_log(out / family / "log.jsonl")
-        validation = [line for line in log if line["kind"] == "validation"]
-        curves = {"score": [(line["step"], line["losses"]["score"]) for line in validation]}
+        score = {"score": curves(log, "validation")["score"]}
         words = f"{family}: score on {results[family].judged_on}"
-        page.figure(curves_svg(curves, title=words, x_label="step", y_label="score"))
-        for name, points in _losses(log).items():
+        page.figure(curves_svg(score, title=words, x_label="step", y_label="score"))
+        for name, points in curves(log, "train").items():
             title = f"{family}: {name} in training"
             page.figure(curves_svg({name: points}, title=title, x_label="step", y_label=name))
-
-
-def _losses(log: list[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
-    lines = [line for line in log if line["kind"] == "train"]
-    names = sorted({name for line in lines for name in line["losses"]})
-    return {
-        name: [(line["step"], line["losses"][name]) for line in lines if line["losses"].get(name) is not None]
-        for name in names
-    }

@@ -1,9 +1,7 @@
 """What a run sounds like so far: `previews/` and `report.html`."""
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +12,7 @@ from soundloom.draw import Report, curves_svg, spectrogram_png
 from soundloom.models.base import AbstractModel, Codes, Embeds, Samples
 from soundloom.paths import make_folder, replacing
 from soundloom.resume import State, keyed_generator
-from soundloom.runlog import read_log
+from soundloom.runlog import curves, read_log
 
 CLIPS = 2  # sounds, held out where there are any, that are taken apart and put together again
 NEW = 4
@@ -68,10 +66,10 @@ def report(folder: Path, state: State, sounds: dict[str, Waveform], *, title: st
     ]
     page.table(["", "figure"], [list(row) for row in facts])
     for kind, words in (("train", "Losses in training"), ("validation", f"Losses on {judged_on}")):
-        curves = _curves(lines, kind)
-        if curves:
+        shown = curves(lines, kind)
+        if shown:
             page.section(words)
-        for name, points in curves.items():
+        for name, points in shown.items():
             # one picture a loss: their sizes differ by orders of magnitude
             page.figure(curves_svg({name: points}, title=name, x_label="step", y_label=name), caption=name)
     if sounds:
@@ -82,15 +80,6 @@ def report(folder: Path, state: State, sounds: dict[str, Waveform], *, title: st
     for name, sound in sounds.items():
         page.sound(name, sound)
     page.save(folder / "report.html")
-
-
-def _curves(lines: Sequence[dict[str, Any]], kind: str) -> dict[str, list[tuple[float, float]]]:
-    lines = [line for line in lines if line["kind"] == kind]
-    names = dict.fromkeys(itertools.chain.from_iterable(line["losses"] for line in lines))
-    return {
-        name: [(line["step"], line["losses"][name]) for line in lines if line["losses"].get(name) is not None]
-        for name in names
-    }
 
 
 def _waveform(sound: torch.Tensor, sample_rate: int) -> Waveform:

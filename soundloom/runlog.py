@@ -4,7 +4,7 @@ import importlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,16 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return lines
+
+
+def curves(lines: Sequence[Mapping[str, Any]], kind: str) -> dict[str, list[tuple[float, float]]]:
+    """The (step, value) of each loss in the lines of a kind, "train" or "validation"; what was not finite is not."""
+    lines = [line for line in lines if line["kind"] == kind]
+    names = dict.fromkeys(name for line in lines for name in line["losses"])
+    return {
+        name: [(line["step"], line["losses"][name]) for line in lines if line["losses"].get(name) is not None]
+        for name in names
+    }
 
 
 class Means:
