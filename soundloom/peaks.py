@@ -31,11 +31,11 @@ def decimate(audio: Tensor, factor: int) -> Tensor:
     half = 8 * factor
     n = spectral.frames(audio.shape[-1], hop_length=factor)
     padded = F.pad(audio, (half, half + n * factor - audio.shape[-1]))
-    return padded.unfold(-1, 2 * half + 1, factor)[..., :n, :] @ _low_pass(factor)
+    return padded.unfold(-1, 2 * half + 1, factor)[..., :n, :] @ low_pass(factor)
 
 
 @lru_cache(maxsize=8)
-def _low_pass(factor: int) -> Tensor:
+def low_pass(factor: int) -> Tensor:
     """A windowed sinc of eight zero crossings a side, half its gain at 0.9 of the new Nyquist frequency."""
     with torch.inference_mode(False):
         half = 8 * factor
@@ -46,8 +46,13 @@ def _low_pass(factor: int) -> Tensor:
 
 def spectra(signal: Tensor, window: int, hop_length: int) -> Floats:
     """[B, T] -> [B·N, F, 2], scaled so that a sinusoid's peak is its amplitude."""
-    framed = spectral.frame(signal, n_fft=window, hop_length=hop_length).flatten(0, 1)
-    spectrum = torch.fft.rfft(framed * (spectral.hann(window, signal.device) * (4 / window)))
+    return frame_spectra(spectral.frame(signal, n_fft=window, hop_length=hop_length).flatten(0, 1))
+
+
+def frame_spectra(framed: Tensor) -> Floats:
+    """Frames [N, window] -> [N, F, 2], as `spectra`."""
+    window = framed.shape[-1]
+    spectrum = torch.fft.rfft(framed * (spectral.hann(window, framed.device) * (4 / window)))
     return cast(Floats, torch.view_as_real(spectrum).numpy())
 
 

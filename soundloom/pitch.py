@@ -7,6 +7,7 @@ methods (YIN and its kin) cannot tell a high pitch from its sub-harmonics, since
 """
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -51,7 +52,9 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class _Level:
+class Level:
+    """One of the windows that frames are seen through, and the pitches it answers for."""
+
     decimation: int
     window: int  # samples at the decimated rate
     low_hz: float
@@ -94,37 +97,56 @@ def candidates(
             f"pitch from {low_hz:g} to {high_hz:g} Hz cannot be tracked at {sample_rate} Hz: "
             f"10 <= low < high, and low < {sample_rate / 2:g}"
         )
-    n = spectral.frames(audio.shape[-1], hop_length=hop_length)
-    f0_hz = np.zeros((len(audio) * n, CANDIDATES), np.float32)
-    score = np.zeros_like(f0_hz)
-    outside = np.zeros(len(f0_hz), np.float32)
-    levels = _levels(sample_rate, hop_length, low_hz, high_hz)
-    edge_hz = 0.45 * sample_rate / levels[-1].decimation
-    with torch.no_grad():
+    levels = find_levels(sample_rate, hop_length, low_hz, high_hz)
+
+    def parts() -> Iterator[Floats]:
         signal, factor = audio.detach().float().cpu(), 1
         for level in levels:
             if level.decimation > factor:
                 signal, factor = decimate(signal, level.decimation // factor), level.decimation
-            parts = spectra(signal, level.window, hop_length // factor)
-            bin_hz = sample_rate / factor / level.window
-            weights = _emphasis(level.window, bin_hz)
-            _score(parts, weights, bin_hz, (level.low_hz, level.high_hz), edge_hz, outside, f0_hz, score)
-            edge_hz = 0.0
+            yield spectra(signal, level.window, hop_length // factor)
+
+    n = spectral.frames(audio.shape[-1], hop_length=hop_length)
+    with torch.no_grad():
+        f0_hz, score = score_levels(levels, parts(), len(audio) * n, sample_rate=sample_rate)
     shape = (len(audio), n, CANDIDATES)
     return Candidates(f0_hz.reshape(shape), score.reshape(shape))
 
 
+def score_levels(
+    levels: Sequence[Level], parts: Iterable[Floats], n_frames: int, *, sample_rate: int
+) -> tuple[Floats, Floats]:
+    """The spectra [N, F, 2] that each level has of N frames -> candidates and their scores, both [N, CANDIDATES]."""
+    f0_hz = np.zeros((n_frames, CANDIDATES), np.float32)
+    score = np.zeros_like(f0_hz)
+    outside = np.zeros(n_frames, np.float32)
+    edge_hz = 0.45 * sample_rate / levels[-1].decimation
+    for level, spectrum in zip(levels, parts, strict=True):
+        bin_hz = sample_rate / level.decimation / level.window
+        weights = _emphasis(level.window, bin_hz)
+        _score(spectrum, weights, bin_hz, (level.low_hz, level.high_hz), edge_hz, outside, f0_hz, score)
+        edge_hz = 0.0
+    return f0_hz, score
+
+
 def lookahead_s(*, sample_rate: int, hop_length: int, low_hz: float = 24.0, high_hz: float = 5000.0) -> float:
     """Seconds of sound beyond the centre of a frame that `candidates` needs: half its longest window and filter."""
-    reach = 0.0
-    for level in _levels(sample_rate, hop_length, low_hz, high_hz):
-        reach = max(reach, level.decimation * (level.window / 2 + (8 if level.decimation > 1 else 0)) / sample_rate)
+    return lookahead(find_levels(sample_rate, hop_length, low_hz, high_hz)) / sample_rate
+
+
+def lookahead(levels: Sequence[Level]) -> int:
+    """The same in samples: half a window, and half of each low-pass on the way to it."""
+    reach, filters, factor = 0, 0, 1
+    for level in levels:
+        if level.decimation > factor:
+            filters, factor = filters + 8 * level.decimation, level.decimation
+        reach = max(reach, filters + level.decimation * level.window // 2)
     return reach
 
 
-def _levels(sample_rate: int, hop_length: int, low_hz: float, high_hz: float) -> list[_Level]:
+def find_levels(sample_rate: int, hop_length: int, low_hz: float, high_hz: float) -> list[Level]:
     """The windows, shortest first; each takes the pitches that it resolves and the shorter ones do not."""
-    levels: list[_Level] = []
+    levels: list[Level] = []
     high_hz = min(high_hz, 0.48 * sample_rate)
     for seconds, enough in WINDOWS:
         decimation = 1
@@ -136,7 +158,7 @@ def _levels(sample_rate: int, hop_length: int, low_hz: float, high_hz: float) ->
         if seconds == WINDOWS[-1][0]:
             bottom = low_hz
         if bottom < high_hz:
-            levels.append(_Level(decimation, window, bottom, high_hz))
+            levels.append(Level(decimation, window, bottom, high_hz))
             high_hz = bottom
     return levels
 
@@ -298,30 +320,38 @@ def step_cost(a: float, b: float) -> float:
 
 
 @kernel
+def advance(before_hz: Any, f0_hz: Any, score: Any, value: Any, came: Any, moves: bool) -> None:
+    """One frame further: the value of the best path to each of its pitches and, last, to "unvoiced", and where from.
+
+    before_hz, f0_hz, score [CANDIDATES]: the frame before and this one; value [CANDIDATES + 1], replaced; came
+    [CANDIDATES + 1], filled. `moves`: whether a path was anywhere before.
+    """
+    states = CANDIDATES + 1
+    following = np.empty(states)
+    for s in range(states):
+        here = f0_hz[s] if s < CANDIDATES else 0.0
+        gain = score[s] - VOICED if s < CANDIDATES else 0.0
+        if s < CANDIDATES and score[s] == 0.0:
+            gain = -1e9
+        top = -1e18
+        for r in range(states):
+            there = before_hz[r] if r < CANDIDATES else 0.0
+            v = value[r] - (step_cost(there, here) if moves else 0.0)
+            if v > top:
+                top = v
+                came[s] = r
+        following[s] = top + gain
+    value[:] = following
+
+
+@kernel
 def _follow(f0_hz: Any, score: Any, path_hz: Any, path_score: Any) -> None:
     """The path of the highest sum of scores less costs of movement through [N, CANDIDATES] and "unvoiced" (Viterbi)."""
     n_frames = f0_hz.shape[0]
-    states = CANDIDATES + 1
-    came = np.zeros((n_frames, states), np.int64)
-    value = np.zeros(states)
+    came = np.zeros((n_frames, CANDIDATES + 1), np.int64)
+    value = np.zeros(CANDIDATES + 1)
     for n in range(n_frames):
-        following = np.empty(states)
-        for s in range(states):
-            here = f0_hz[n, s] if s < CANDIDATES else 0.0
-            gain = score[n, s] - VOICED if s < CANDIDATES else 0.0
-            if s < CANDIDATES and score[n, s] == 0.0:
-                gain = -1e9
-            top = -1e18
-            for r in range(states):
-                there = 0.0
-                if n > 0 and r < CANDIDATES:
-                    there = f0_hz[n - 1, r]
-                v = value[r] - (step_cost(there, here) if n > 0 else 0.0)
-                if v > top:
-                    top = v
-                    came[n, s] = r
-            following[s] = top + gain
-        value = following
+        advance(f0_hz[max(n - 1, 0)], f0_hz[n], score[n], value, came[n], n > 0)
     s = int(np.argmax(value)) if n_frames else 0
     for n in range(n_frames - 1, -1, -1):
         if s < CANDIDATES:
