@@ -83,7 +83,7 @@ def _figures(page: Report, kept: Sequence[Row]) -> None:
     ):
         values = [row[name] for row in kept if row[name] is not None and np.isfinite(row[name])]
         if len(values) > 1:
-            page.figure(histogram_svg(values, title=words, x_label=label), caption=words)
+            page.figure(histogram_svg(values, title=words, x_label=label))
     step = -(-len(kept) // 1000)
     shown = [row for row in kept[::step] if row["brightness_hz"] is not None and row["noisiness"] is not None]
     page.figure(

@@ -73,7 +73,11 @@ def conclude(
         row["velocity"] = float(spoken) if np.isfinite(spoken) else None
     if velocities:
         notes.append(f"Velocities come from the names: {velocities.rule}.")
-    notes.append(f"Labels: {label_rule}.")
+    notes.append(
+        "No labels were found in folders or names; --label-from or --labels gives them."
+        if label_rule == "none"
+        else f"Labels are taken by the rule '{label_rule}'; --label-from changes it."
+    )
     _edit(kept, corrections)
     notes += _grouped(kept, audio, channels, sample_rate)
     notes += _split(kept, rules, corrections)

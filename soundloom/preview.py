@@ -53,25 +53,18 @@ def keep(sounds: dict[str, Waveform], folder: Path, *, step: int) -> None:
 
 
 def report(folder: Path, state: State, sounds: dict[str, Waveform], *, title: str, judged_on: str) -> None:
-    """`report.html`: where the run stands, the curves of its losses, and its newest sounds."""
+    """`report.html`: where the run stands, its newest sounds, and the curves of its losses."""
     lines = read_log(folder / "log.jsonl")
     steps = state.config["steps"]
     page = Report(title, f"{state.finished or 'training'} · step {state.step} of {steps}")
     page.section("Where it stands")
-    facts: list[tuple[str, str | float]] = [
+    facts = [
         ("steps", f"{state.step} of {steps}"),
-        ("minutes", state.elapsed_s / 60),
-        ("CPU-minutes", state.cpu_s / 60),
-        (f"best score (lower is better), on {judged_on}", float("nan") if state.best is None else state.best),
+        ("minutes", f"{state.elapsed_s / 60:.1f}"),
+        ("CPU-minutes", f"{state.cpu_s / 60:.1f}"),
+        (f"best score (lower is better), on {judged_on}", "–" if state.best is None else f"{state.best:.3f}"),
     ]
     page.table(["", "figure"], [list(row) for row in facts])
-    for kind, words in (("train", "Losses in training"), ("validation", f"Losses on {judged_on}")):
-        shown = curves(lines, kind)
-        if shown:
-            page.section(words)
-        for name, points in shown.items():
-            # one picture a loss: their sizes differ by orders of magnitude
-            page.figure(curves_svg({name: points}, title=name, x_label="step", y_label=name), caption=name)
     if sounds:
         page.section("How it sounds")
         page.text(
@@ -79,6 +72,13 @@ def report(folder: Path, state: State, sounds: dict[str, Waveform], *, title: st
         )
     for name, sound in sounds.items():
         page.sound(name, sound)
+    for kind, words in (("validation", f"Losses on {judged_on}"), ("train", "Losses in training")):
+        shown = curves(lines, kind)
+        if shown:
+            page.section(words)
+        for name, points in shown.items():
+            # one picture a loss: their sizes differ by orders of magnitude
+            page.figure(curves_svg({name: points}, title=name, x_label="step", y_label=name))
     page.save(folder / "report.html")
 
 
