@@ -108,9 +108,10 @@ class VAE(AbstractModel):
         about = latent + width // 4
         self.whole = nn.Sequential(nn.Linear(about, width), nn.GELU(), nn.Linear(width, 2))  # log seconds, MIDI pitch
         self.course = nn.Sequential(nn.Linear(about + MOMENTS, width), nn.GELU(), nn.Linear(width, 2))
-        self.decoder = Stack(
-            about + MOMENTS + PITCH_FEATURES, width, blocks=config.decoder_blocks, causal=True, expansion=2
-        )
+        # How a level moves in time depends on the sound: products of time and latent, which sums would have to imitate.
+        self.when, self.what = nn.Linear(MOMENTS, width), nn.Linear(about, width)
+        inputs = about + MOMENTS + PITCH_FEATURES + width
+        self.decoder = Stack(inputs, width, blocks=config.decoder_blocks, causal=True, expansion=2)
         self.head = SpectralHead(width, sample_rate=rate, hop_length=hop, n_partials=config.partials)
         self.discriminator = Discriminator(sample_rate=rate)
         self.register_buffer("memory", torch.zeros(config.clips, latent))
@@ -258,6 +259,7 @@ class VAE(AbstractModel):
         self, audio: Tensor, f0_hz: Tensor, voiced: Tensor, stiffness: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Sounds [B, T] with f0 and voicing [B, N], stiffness and lengths [B] -> mean and log-variance [B, D]."""
+        audio = self.analysis.surround(audio)
         seen = self.analysis(audio)
         pitch, on = f0_hz[:, None, ::2], voiced[:, None, ::2]
         heard = self.voice_in(self.analysis.voices(audio, pitch, on, stiffness[:, None]))
@@ -296,7 +298,9 @@ class VAE(AbstractModel):
         where = torch.cat([early, at], 1)
         pitch = pitch_features(f0_hz, voiced).sum(1)
         pitch = torch.cat([pitch[:, :1].expand(-1, run_in, -1), pitch], 1)
-        inputs = [about[:, None].expand(-1, where.shape[1], -1), self._moments(where), pitch]
+        moments = self._moments(where)
+        both = self.when(moments) * self.what(about)[:, None]
+        inputs = [about[:, None].expand(-1, where.shape[1], -1), moments, pitch, both]
         h: Tensor = self.decoder(torch.cat(inputs, -1))[:, run_in:]
         return h
 
@@ -310,7 +314,7 @@ class VAE(AbstractModel):
         sound = F.pad(sound, (0, self.config.frames * self.config.hop_length - sound.shape[1]))
         setting = {"sample_rate": self.config.sample_rate, "hop_length": self.config.hop_length}
         if f0_hz is None:
-            track = features.track_pitch(sound, **setting)
+            track = features.track_pitch(sound, sample_rate=self.config.sample_rate, hop_length=self.config.hop_length)
             pitch, on = track.f0_hz, track.voiced
         else:
             pitch = F.pad(f0_hz[:, 0], (0, self.config.frames - f0_hz.shape[-1]))
