@@ -5,11 +5,11 @@ import copy
 import numpy as np
 import pytest
 import torch
+from test_pitch import cents, piano, tone
 
 from soundloom.errors import ConfigError
 from soundloom.follow import init_pitch_state, track_step
 from soundloom.pitch import candidates, track_pitch
-from tests.test_pitch import cents, piano, tone
 
 SETTING = {"sample_rate": 44100, "hop_length": 512}
 

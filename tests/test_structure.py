@@ -34,7 +34,7 @@ ROWS = [
         "models.discriminator",
     ],
     ["models.codec", "models.vae"],
-    ["runtime", "checkpoint"],
+    ["models.live", "runtime", "checkpoint"],
     ["run", "evaluate"],
     ["optimise", "runlog", "resume", "pace", "preview", "train"],
     ["instruments.base", "instruments.voices", "instruments.subtractive", "instruments.pluck", "instruments.neural"],

@@ -16,7 +16,8 @@ class Analysis(nn.Module):
 
     The short spectrum in mel bands and the level of each eighth of a frame say what has no pitch; for each voice, the
     level around each of its partials, and half-way between, in a longer spectrum, say what has. Windows are `short`
-    and `long` hops.
+    and `long` hops. What is measured is a sound with `margin` samples around its frames: `surround` puts zeros there,
+    a stream has the neighbours.
     """
 
     filters: Tensor
@@ -37,20 +38,29 @@ class Analysis(nn.Module):
     def voice_size(self) -> int:
         return 2 * self.n_partials + PITCH_FEATURES + 1
 
+    @property
+    def margin(self) -> int:
+        """Samples on each side of its own hop that a frame is measured from."""
+        return (self.n_long - self.hop_length) // 2
+
+    def surround(self, audio: Tensor) -> Tensor:
+        """audio [B, T] -> [B, margin + N * hop_length + margin]."""
+        return F.pad(audio, (self.margin, self.margin + -audio.shape[1] % self.hop_length))
+
     @torch.no_grad()
     def forward(self, audio: Tensor) -> Tensor:
-        """audio [B, T] -> [B, N, size]."""
-        power = spectral.power(audio, n_fft=self.n_short, hop_length=self.hop_length).transpose(1, 2)
+        """Surrounded audio -> [B, N, size]."""
+        power = self._power(audio, self.n_short)
         mels = 0.5 * torch.log((power / (self.n_short / 4) ** 2) @ self.filters + 1e-10)
-        whole = F.pad(audio, (0, -audio.shape[1] % self.hop_length))
-        pieces = whole.reshape(len(audio), -1, SUBFRAMES, self.hop_length // SUBFRAMES)
+        inner = audio[:, self.margin : -self.margin]
+        pieces = inner.reshape(len(audio), -1, SUBFRAMES, self.hop_length // SUBFRAMES)
         levels = 0.5 * torch.log(pieces.square().mean(-1) + 1e-10)
         return (torch.cat([mels, levels], -1) - MIDDLE_LOG) / SPREAD_LOG
 
     @torch.no_grad()
     def voices(self, audio: Tensor, f0_hz: Tensor, voiced: Tensor, stiffness: Tensor) -> Tensor:
-        """audio [B, T], f0 and voicing [B, K, N], stiffness [B, K] or [B, K, N] -> [B, K, N, voice_size]."""
-        power = spectral.power(audio, n_fft=self.n_long, hop_length=self.hop_length).transpose(1, 2)
+        """Surrounded audio, f0 and voicing [B, K, N], stiffness [B, K] or [B, K, N] -> [B, K, N, voice_size]."""
+        power = self._power(audio, self.n_long)
         p = torch.arange(1, self.n_partials + 1, device=audio.device)
         p = torch.stack([p, p + 0.5], -1).flatten().float()
         if stiffness.ndim == 2:
@@ -67,3 +77,9 @@ class Analysis(nn.Module):
         stiff = (torch.log(stiffness.clamp_min(1e-6)) + 8)[..., None].expand(*f0_hz.shape, 1)
         known = torch.cat([level, pitch_features(f0_hz, voiced), stiff], -1)
         return torch.where((f0_hz > 0)[..., None], known, 0.0)
+
+    def _power(self, audio: Tensor, n_fft: int) -> Tensor:
+        """Surrounded audio -> [B, N, F]."""
+        spare = self.margin - (n_fft - self.hop_length) // 2
+        framed = audio[:, spare : audio.shape[1] - spare].float().unfold(-1, n_fft, self.hop_length)
+        return torch.view_as_real(spectral.rfft(framed * spectral.hann(n_fft, audio.device))).square().sum(-1)

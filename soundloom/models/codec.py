@@ -244,6 +244,12 @@ class Codec(AbstractModel):
         self.usual_stiffness[pitch] = torch.where(before > 0, 0.9 * before + 0.1 * now, now)
 
     def _posterior(self, audio: Tensor, f0_hz: Tensor, voiced: Tensor, stiffness: Tensor) -> tuple[Tensor, Tensor]:
+        known = self._encoder_in(self.analysis.surround(audio), f0_hz, voiced, stiffness)
+        mean, log_variance = self.latent(self.encoder(known)).chunk(2, -1)
+        return mean, log_variance.clamp(-12, 4)
+
+    def _encoder_in(self, audio: Tensor, f0_hz: Tensor, voiced: Tensor, stiffness: Tensor) -> Tensor:
+        """Audio with the analysis' margin around it -> what the encoder is told of each frame [B, N, inputs]."""
         seen = self.analysis(audio)
         if (f0_hz > 0).any():
             if self.config.causal:
@@ -253,8 +259,7 @@ class Codec(AbstractModel):
             voice = (heard * on).sum(1)
         else:
             voice = seen.new_zeros(*seen.shape[:2], self.config.width)
-        mean, log_variance = self.latent(self.encoder(torch.cat([seen, voice], -1))).chunk(2, -1)
-        return mean, log_variance.clamp(-12, 4)
+        return torch.cat([seen, voice], -1)
 
     def _decoder_in(self, z: Tensor, f0_hz: Tensor, voiced: Tensor) -> Tensor:
         pitch = F.gelu(self.pitch_in(pitch_features(f0_hz, voiced))).sum(1)
@@ -268,7 +273,7 @@ class Codec(AbstractModel):
         sound = audio[:, 0]
         setting = {"sample_rate": self.config.sample_rate, "hop_length": self.config.hop_length}
         if f0_hz is None:
-            track = features.track_pitch(sound, **setting)
+            track = features.track_pitch(sound, sample_rate=self.config.sample_rate, hop_length=self.config.hop_length)
             f0_hz, voiced = track.f0_hz[:, None], track.voiced[:, None]
         if voiced is None:
             voiced = (f0_hz > 0).float()
@@ -276,9 +281,21 @@ class Codec(AbstractModel):
             stiffness = torch.zeros(f0_hz.shape[:2], device=sound.device)
         else:
             stiffness = torch.stack([features.inharmonicity(sound, f0, **setting) for f0 in f0_hz.unbind(1)], 1)
-        with autocast(audio.device):
-            mean, _ = self._posterior(sound, f0_hz, voiced, stiffness)
-        return Code(mean.float().transpose(1, 2), f0_hz, voiced)
+        mean, _ = self._posterior(sound, f0_hz, voiced, stiffness)
+        return Code(mean.transpose(1, 2), f0_hz, voiced)
+
+    @torch.no_grad()
+    def encode_step(
+        self, audio: Tensor, f0_hz: Tensor, voiced: Tensor, blocks: tuple[Tensor, ...]
+    ) -> tuple[Code, tuple[Tensor, ...]]:
+        """The next n frames of a stream, for a causal encoder whose state starts as `encoder.init_state()`.
+
+        audio [1, 1, margin + n * hop_length + margin], with the neighbours that `analysis.margin` asks for; f0_hz and
+        voiced [1, K, n]. Returns their `Code` and the new state.
+        """
+        stiffness = torch.zeros(f0_hz.shape[:2], device=audio.device)
+        h, blocks = self.encoder.step(self._encoder_in(audio[:, 0], f0_hz, voiced, stiffness), blocks)
+        return Code(self.latent(h).chunk(2, -1)[0].transpose(1, 2), f0_hz, voiced), blocks
 
     @torch.no_grad()
     def decode(self, code: Code, *, seed: int = 0) -> Tensor:
