@@ -22,13 +22,25 @@ def fingerprint(x: NDArray[np.float32], *, sample_rate: int) -> bytes:
     n = 2 ** round(np.log2(0.046 * sample_rate))
     padded = np.zeros(n * (FRAMES + 1) // 2, np.float32)
     padded[: min(len(x), len(padded))] = x[: len(padded)]
-    frames = np.lib.stride_tricks.sliding_window_view(padded, n)[:: n // 2] * np.hanning(n).astype(np.float32)
-    power = np.abs(fft.rfft(frames, axis=1)) ** 2
-    edges = np.geomspace(50.0, min(10000.0, 0.45 * sample_rate), BANDS + 1) * n / sample_rate
-    places = np.unique(np.concatenate([np.arange(BANDS), np.round(edges).astype(int)]))[-BANDS - 1 :]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, n)[:: n // 2] * _window(n)
+    spectrum = fft.rfft(frames, axis=1)
+    power = spectrum.real**2 + spectrum.imag**2
+    places = _places(n, sample_rate)
     bands = np.add.reduceat(power, places, axis=1)[:, :BANDS]
     level = 10 * np.log10(np.maximum(bands / max(bands.max(), 1e-20), 1e-6))  # 0 to -60 dB
     return bytes(np.round((level + 60) * 2).astype(np.int8).tobytes())
+
+
+@functools.cache
+def _window(n: int) -> NDArray[np.float32]:
+    return np.hanning(n).astype(np.float32)
+
+
+@functools.cache
+def _places(n: int, sample_rate: int) -> NDArray[np.int64]:
+    """The bins at which the bands begin, and where the last one ends."""
+    edges = np.geomspace(50.0, min(10000.0, 0.45 * sample_rate), BANDS + 1) * n / sample_rate
+    return np.unique(np.concatenate([np.arange(BANDS), np.round(edges).astype(np.int64)]))[-BANDS - 1 :]
 
 
 def group(

@@ -11,7 +11,8 @@ from soundloom import spectral
 from soundloom.chords import track_pitches
 from soundloom.errors import ConfigError
 from soundloom.partials import inharmonicity
-from soundloom.pitch import PitchTrack, track_pitch
+from soundloom.peaks import spectra
+from soundloom.pitch import PitchTrack, best_path, candidates, track_pitch
 
 __all__ = ["Descriptors", "PitchTrack", "describe", "inharmonicity", "track_pitch", "track_pitches"]
 
@@ -59,8 +60,12 @@ def describe(audio: Tensor, lengths: Tensor, *, sample_rate: int) -> Descriptors
     n_fft = 4 * hop_length
     inside = torch.arange(audio.shape[-1], device=audio.device) < lengths[:, None]
     audio = torch.where(inside, audio.detach().float(), 0.0)
-    power = spectral.power(audio, n_fft=n_fft, hop_length=hop_length)  # [B, F, N]
-    track = track_pitch(audio, sample_rate=sample_rate, hop_length=hop_length)
+    parts = spectra(audio.cpu(), n_fft, hop_length)  # [B·N, F, 2]
+    found = candidates(audio, sample_rate=sample_rate, hop_length=hop_length, known=parts)
+    track = best_path(found, device=audio.device)
+    real, imaginary = torch.from_numpy(parts).to(audio.device).unbind(-1)
+    square = real.square().addcmul_(imaginary, imaginary).mul_((n_fft / 4) ** 2)  # without the scale of `parts`
+    power = square.reshape(len(audio), -1, n_fft // 2 + 1).transpose(1, 2)  # [B, F, N]
     energy = power.sum(1)
     pitch, confidence = note_pitch(track, energy.sqrt())
     onset, attack, decay = _times(audio, lengths, sample_rate=sample_rate)
@@ -171,16 +176,16 @@ def _noisiness(power: Tensor, energy: Tensor) -> Tensor:
 
 def _times(audio: Tensor, lengths: Tensor, *, sample_rate: int) -> tuple[Tensor, Tensor, Tensor]:
     """onset_s, attack_s, decay_s, each [B]."""
-    peak = audio.abs().amax(-1)
+    magnitude = audio.abs()
+    peak = magnitude.amax(-1)
     # Onset, to the sample: the first that is within 30 dB of the peak, or well above a louder background.
     floor = _quantile_level(audio, sample_rate)
     threshold = torch.minimum(torch.maximum(4 * floor, 0.03 * peak), 0.25 * peak)
-    onset = (audio.abs() >= threshold[:, None]).float().argmax(-1)
+    onset = (magnitude >= threshold[:, None]).byte().argmax(-1)
     step = max(1, sample_rate // ENVELOPE_HZ)
-    width = 8 * step + 1
-    square = torch.nn.functional.avg_pool1d(
-        audio.square()[:, None], width, step, padding=width // 2, count_include_pad=True
-    )[:, 0]
+    # Means of 8 steps around every step, by way of the means of each.
+    short = _means(torch.nn.functional.pad(audio, (0, -audio.shape[-1] % step)), step)
+    square = torch.nn.functional.avg_pool1d(short[:, None], 8, 1, padding=4)[:, 0, :-1]
     envelope_db = 10 * torch.log10(square.clamp(min=1e-12))
     times = []
     for row, begin, length in zip(envelope_db, onset.tolist(), lengths.tolist(), strict=True):
@@ -204,6 +209,10 @@ def _times(audio: Tensor, lengths: Tensor, *, sample_rate: int) -> tuple[Tensor,
 
 def _quantile_level(audio: Tensor, sample_rate: int) -> Tensor:
     """The background: the level that a tenth of the 10 ms pieces stay under, [B]."""
-    width = max(1, sample_rate // 100)
-    pieces = torch.nn.functional.avg_pool1d(audio.square()[:, None], width, width, ceil_mode=True)[:, 0]
-    return pieces.quantile(0.1, dim=-1).sqrt()
+    return _means(audio, min(max(1, sample_rate // 100), audio.shape[-1])).quantile(0.1, dim=-1).sqrt()
+
+
+def _means(audio: Tensor, width: int) -> Tensor:
+    """The mean square of each whole piece of `width` samples: [B, T] -> [B, T // width]."""
+    whole = audio.shape[-1] // width * width
+    return audio[:, :whole].square().reshape(len(audio), -1, width).mean(-1)

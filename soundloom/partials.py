@@ -51,8 +51,9 @@ def _steady(f0_hz: Tensor) -> tuple[float, NDArray[np.int64]] | None:
 
 
 def _mean_spectrum(audio: Tensor, frames: NDArray[np.int64], *, n_fft: int, hop_length: int) -> Floats:
-    """The amplitude spectrum [F] of long windows on some 24 of `frames`, as a mean of powers."""
-    chosen = frames[np.unique(np.linspace(0, len(frames) - 1, 24).astype(np.int64))]
+    """The amplitude spectrum [F] of long windows on at most 24 of `frames`, as a mean of powers."""
+    many = min(24, 2 + 3 * len(frames) * hop_length // n_fft)  # closer ones would hear the same again
+    chosen = frames[np.unique(np.linspace(0, len(frames) - 1, many).astype(np.int64))]
     framed = spectral.frame(audio, n_fft=n_fft, hop_length=hop_length)[torch.from_numpy(chosen)]
     spectrum = torch.view_as_real(torch.fft.rfft(framed * spectral.hann(n_fft, audio.device)))
     mean: Floats = spectrum.square().sum(-1).mean(0).sqrt().numpy()

@@ -46,14 +46,14 @@ def low_pass(factor: int) -> Tensor:
 
 def spectra(signal: Tensor, window: int, hop_length: int) -> Floats:
     """[B, T] -> [B·N, F, 2], scaled so that a sinusoid's peak is its amplitude."""
-    return frame_spectra(spectral.frame(signal, n_fft=window, hop_length=hop_length).flatten(0, 1))
+    return frame_spectra(spectral.frame(signal, n_fft=window, hop_length=hop_length))
 
 
 def frame_spectra(framed: Tensor) -> Floats:
-    """Frames [N, window] -> [N, F, 2], as `spectra`."""
+    """Frames [..., window] -> [N, F, 2], as `spectra`."""
     window = framed.shape[-1]
-    spectrum = torch.fft.rfft(framed * (spectral.hann(window, framed.device) * (4 / window)))
-    return cast(Floats, torch.view_as_real(spectrum).numpy())
+    windowed = (framed * (spectral.hann(window, framed.device) * (4 / window))).flatten(0, -2)
+    return cast(Floats, torch.view_as_real(torch.fft.rfft(windowed)).numpy())
 
 
 @kernel

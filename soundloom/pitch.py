@@ -22,7 +22,7 @@ from soundloom.peaks import Floats, decimate, find_peaks, kernel, spectra
 
 CANDIDATES = 5  # pitches kept per frame
 PARTIALS = 40  # teeth of a comb
-PROPOSERS = 6  # strongest peaks, each of which may be any of the first twelve partials
+PROPOSERS = 5  # strongest peaks, each of which may be any of the first twelve partials
 DIVISORS = 12
 GAP = 2  # empty teeth in a row that count: sub-harmonics miss every other tooth, a vowel all those between its formants
 EXPONENT = 1.25  # of amplitudes when peaks are weighed: the many faint peaks of a knock shall not outvote a tone
@@ -76,18 +76,32 @@ def track_pitch(
     440
     """
     found = candidates(audio, sample_rate=sample_rate, hop_length=hop_length, low_hz=low_hz, high_hz=high_hz)
+    return best_path(found, device=audio.device)
+
+
+def best_path(found: Candidates, *, device: torch.device) -> PitchTrack:
+    """What `track_pitch` makes of the candidates [B, N, CANDIDATES] of whole sounds."""
     f0_hz = np.zeros(found.f0_hz.shape[:2], np.float32)
     score = np.zeros_like(f0_hz)
     for row in range(len(f0_hz)):
         _follow(found.f0_hz[row], found.score[row], f0_hz[row], score[row])
-    pitch = torch.from_numpy(f0_hz).to(audio.device)
-    return PitchTrack(pitch, (pitch > 0).float(), torch.from_numpy(score).to(audio.device).clamp(0, 1))
+    pitch = torch.from_numpy(f0_hz).to(device)
+    return PitchTrack(pitch, (pitch > 0).float(), torch.from_numpy(score).to(device).clamp(0, 1))
 
 
 def candidates(
-    audio: Tensor, *, sample_rate: int, hop_length: int, low_hz: float = 24.0, high_hz: float = 5000.0
+    audio: Tensor,
+    *,
+    sample_rate: int,
+    hop_length: int,
+    low_hz: float = 24.0,
+    high_hz: float = 5000.0,
+    known: Floats | None = None,
 ) -> Candidates:
-    """What pitches each frame could have: the part of `track_pitch` that a live stream can use. audio [B, T]."""
+    """What pitches each frame could have: the part of `track_pitch` that a live stream can use. audio [B, T].
+
+    known: `peaks.spectra` of the audio at this hop; where its window is the shortest level's it is not taken again.
+    """
     if audio.ndim != 2:
         raise ConfigError(
             f"audio has shape {list(audio.shape)}, but pitch is tracked on [B, T]: mix the channels first"
@@ -104,7 +118,10 @@ def candidates(
         for level in levels:
             if level.decimation > factor:
                 signal, factor = decimate(signal, level.decimation // factor), level.decimation
-            yield spectra(signal, level.window, hop_length // factor)
+            if known is not None and factor == 1 and known.shape[1] == level.window // 2 + 1:
+                yield known
+            else:
+                yield spectra(signal, level.window, hop_length // factor)
 
     n = spectral.frames(audio.shape[-1], hop_length=hop_length)
     with torch.no_grad():
@@ -174,9 +191,11 @@ def _emphasis(window: int, bin_hz: float) -> Floats:
 
 @kernel
 def _comb(
-    f0: float, freqs: Any, weights: Any, count: int, total: float, bin_hz: float, teeth: Any
+    f0: float, freqs: Any, weights: Any, above: Any, count: int, total: float, bin_hz: float, teeth: Any, least: float
 ) -> tuple[float, float]:
-    """The score of a comb at f0, and f0 refined on the peaks it meets. weights: amplitudes to the power of EXPONENT.
+    """The score of a comb at f0, and f0 refined on the peaks it meets; 0 as soon as it cannot be more than `least`.
+
+    weights: amplitudes to the power of EXPONENT; above: the sums of those from each peak on.
 
     score = (explained - chance) · (filled / expected). A tooth follows the stretch of the teeth before it, so that
     stiff strings are met. Refined: f_p = p·f0·√(1 + B·p²) makes (f_p / p)² a straight line over p², fitted by least
@@ -184,6 +203,7 @@ def _comb(
     """
     explained = filled = expected = pending = met = 0.0
     s0 = s1 = s2 = t0 = t1 = 0.0
+    chance = min(max(0.9 * bin_hz, 0.05 * f0), 0.3 * f0) / f0
     stretched, drift = f0, 0.0
     j = gap = 0
     for p in range(1, PARTIALS + 1):
@@ -194,6 +214,8 @@ def _comb(
             break
         while j < count and freqs[j] < target - tolerance:
             j += 1
+        if explained + above[j] - chance * (total - above[j] - met) <= least * total:
+            return 0.0, f0
         best = -1
         while j < count and freqs[j] < target + tolerance:
             if best < 0 or weights[j] > weights[best]:
@@ -228,7 +250,6 @@ def _comb(
                 t1 += w * x * y
     if expected == 0.0:
         return 0.0, f0
-    chance = min(max(0.9 * bin_hz, 0.05 * f0), 0.3 * f0) / f0
     explained -= chance * (total - met)
     s2 += 12 * s0  # holds B to 0 unless several partials speak
     refined = f0 * math.sqrt(max(0.0, (t0 * s2 - t1 * s1) / (s0 * s2 - s1 * s1)))
@@ -256,38 +277,43 @@ def _score(
     magnitudes = np.empty(bins, np.float32)
     freqs = np.empty(bins, np.float64)
     amps = np.empty(bins, np.float64)
+    above = np.empty(bins + 1, np.float64)
     proposed = np.empty(PROPOSERS, np.int64)
     teeth = 1 / np.sqrt(np.arange(PARTIALS + 1) + 1e-9)
     for n in range(parts.shape[0]):
         for k in range(bins):
             magnitudes[k] = math.sqrt(parts[n, k, 0] ** 2 + parts[n, k, 1] ** 2) * emphasis[k]
         count = find_peaks(magnitudes, bin_hz, freqs, amps)
-        total = 0.0
-        for i in range(count):
+        above[count] = 0.0
+        for i in range(count - 1, -1, -1):
             amps[i] **= EXPONENT  # from here on, what a peak weighs
-            total += amps[i]
-        total *= 1 + outside[n]
+            above[i] = above[i + 1] + amps[i]
+        total = above[0] * (1 + outside[n])
         if edge_hz > 0:
             below = 0.0
             for i in range(count):
                 if freqs[i] < edge_hz:
                     below += amps[i]
             outside[n] = min(100.0, (total - below) / max(below, 1e-9))
-        for rank in range(min(PROPOSERS, count)):
-            best = -1
-            for i in range(count):
-                taken = False
-                for r in range(rank):
-                    taken = taken or proposed[r] == i
-                if not taken and (best < 0 or amps[i] > amps[best]):
-                    best = i
-            proposed[rank] = best
+        proposers = 0
+        for i in range(count):  # the strongest peaks, in order
+            if proposers < PROPOSERS:
+                proposers += 1
+            elif amps[i] <= amps[proposed[PROPOSERS - 1]]:
+                continue
+            rank = proposers - 1
+            while rank > 0 and amps[i] > amps[proposed[rank - 1]]:
+                proposed[rank] = proposed[rank - 1]
+                rank -= 1
+            proposed[rank] = i
+        for rank in range(proposers):
             for divisor in range(1, DIVISORS + 1):
-                f0 = freqs[best] / divisor
+                f0 = freqs[proposed[rank]] / divisor
                 if f0 < low:
                     break
                 if f0 < high:
-                    value, refined = _comb(f0, freqs, amps, count, total, bin_hz, teeth)
+                    least = score[n, CANDIDATES - 1]
+                    value, refined = _comb(f0, freqs, amps, above, count, total, bin_hz, teeth, least)
                     if abs(refined - f0) > 0.06 * f0:
                         refined = f0
                     _keep(refined, value, f0_hz[n], score[n])
