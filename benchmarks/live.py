@@ -38,7 +38,7 @@ def main() -> list[dict]:
     return rows
 
 
-def _followed(delay: int):  # noqa: ANN202
+def _followed(delay: int):
     def tracker(x: np.ndarray, rate: int) -> np.ndarray:
         state = init_pitch_state(sample_rate=rate, hop_length=HOP, delay=delay)
         # As much silence as lets the last frame be told.

@@ -22,7 +22,7 @@ def live():
     batch.audio[..., 16 * HOP :] = 0.0
     batch.f0_hz[..., 16:] = 0.0
     batch.voiced[..., 16:] = 0.0
-    train(model, batch, 150)
+    train(model, batch, 80)
     return LiveCodec(model.eval())
 
 
@@ -113,3 +113,10 @@ def test_refusals_teach(live):
         live.process(torch.zeros(1, 5), live.init_state())
     with pytest.raises(AudioError, match="NaN"):
         live.process(torch.full((5,), math.nan), live.init_state())
+
+
+def test_a_player_may_write_into_its_block(live):
+    made, _ = live.process(melody()[:6000], live.init_state())
+    before = made.clone()
+    made *= 0.5
+    assert torch.equal(made, 0.5 * before)

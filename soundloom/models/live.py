@@ -90,10 +90,11 @@ class LiveCodec:
         made = [state.made]
         for piece in torch.split(block, TOGETHER * self.codec.config.hop_length):
             made.append(self._advance(piece, state, transpose))
-        ready = torch.cat(made)
+        ready = torch.cat(made)  # outside inference mode, so that a player may write into what it is given
         state.made = ready[len(block) :]
         return ready[: len(block)], state
 
+    @torch.inference_mode()
     def _advance(self, piece: Tensor, state: LiveState, transpose: float) -> Tensor:
         """Takes in samples, and makes the sound [*] of the frames that they complete."""
         hop, margin = self.codec.config.hop_length, self.codec.analysis.margin
