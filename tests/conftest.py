@@ -7,6 +7,10 @@ import pytest
 
 import soundloom  # noqa: F401  (sets OMP_WAIT_POLICY before torch loads)
 
+# Some tests fork, and a pool of threads does not survive a fork: the child would wait for it for ever. One thread has
+# no pool; it also makes results repeatable, and is no slower on sounds as short as these.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 
 @pytest.fixture(scope="session")
 def sounds() -> Path:
