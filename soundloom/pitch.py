@@ -182,9 +182,9 @@ def find_levels(sample_rate: int, hop_length: int, low_hz: float, high_hz: float
 
 @lru_cache(maxsize=16)
 def _emphasis(window: int, bin_hz: float) -> Floats:
-    """Weight of each bin: 6 dB an octave from 1 kHz to 3 kHz, as the ear has it. Without it the knock of the hammer
+    """Weight of each bin: 6 dB an octave from 1 kHz to 4.5 kHz, as the ear has it. Without it the knock of the hammer
     outweighs the highest notes of a piano; without its end, hiss outweighs everything."""
-    khz = np.minimum(np.arange(window // 2 + 1) * bin_hz / 1000, 3.0)
+    khz = np.minimum(np.arange(window // 2 + 1) * bin_hz / 1000, 4.5)
     weights: Floats = np.sqrt(1 + khz**2).astype(np.float32)
     return weights
 
