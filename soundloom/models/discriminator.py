@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from soundloom import spectral
+from soundloom.models.base import Player
 from soundloom.models.layers import autocast
 
 RESOLUTIONS = (0.0116, 0.0232, 0.0464)  # seconds of a window
@@ -53,6 +54,19 @@ class _SpectrogramJudge(nn.Module):
             x = F.leaky_relu(layer(x), 0.2)
             features.append(x)
         return [*features, self.verdict(x)]
+
+
+def maker_and_judge(
+    name: str, model: nn.Module, discriminator: Discriminator, *, learning_rate: float
+) -> dict[str, Player]:
+    """The two players: all of a model but its discriminator, called `name`, and the discriminator, the "judge"."""
+    judge = list(discriminator.parameters())
+    judged = {id(parameter) for parameter in judge}
+    maker = [parameter for parameter in model.parameters() if id(parameter) not in judged]
+    return {
+        name: Player(maker, learning_rate=learning_rate, betas=(0.8, 0.99), weight_decay=1e-3),
+        "judge": Player(judge, learning_rate=learning_rate / 4, betas=(0.5, 0.9), ema=False),
+    }
 
 
 def crops(made: Tensor, real: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:

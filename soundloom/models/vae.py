@@ -33,7 +33,7 @@ from soundloom.losses import (
 )
 from soundloom.models.analysis import Analysis
 from soundloom.models.base import AbstractModel, Embedding, Player, Update
-from soundloom.models.discriminator import Discriminator, adversarial_loss, crops, discriminator_loss
+from soundloom.models.discriminator import Discriminator, adversarial_loss, crops, discriminator_loss, maker_and_judge
 from soundloom.models.layers import (
     KERNEL,
     PITCH_FEATURES,
@@ -142,14 +142,7 @@ class VAE(AbstractModel):
         )
 
     def players(self) -> Mapping[str, Player]:
-        judge = list(self.discriminator.parameters())
-        kept = {id(p) for p in judge}
-        maker = [p for p in self.parameters() if id(p) not in kept]
-        rate = self.config.learning_rate
-        return {
-            "vae": Player(maker, learning_rate=rate, betas=(0.8, 0.99), weight_decay=1e-3),
-            "judge": Player(judge, learning_rate=rate / 4, betas=(0.5, 0.9), ema=False),
-        }
+        return maker_and_judge("vae", self, self.discriminator, learning_rate=self.config.learning_rate)
 
     # --- training -------------------------------------------------------------------------------------------------
 
