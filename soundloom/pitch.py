@@ -24,6 +24,7 @@ CANDIDATES = 5  # pitches kept per frame
 PARTIALS = 40  # teeth of a comb
 PROPOSERS = 5  # strongest peaks, each of which may be any of the first twelve partials
 DIVISORS = 12
+HOPELESS = 0.05  # where the two strongest peaks bring no better score, the frame is noise, and the others are not asked
 GAP = 2  # empty teeth in a row that count: sub-harmonics miss every other tooth, a vowel all those between its formants
 EXPONENT = 1.25  # of amplitudes when peaks are weighed: the many faint peaks of a knock shall not outvote a tone
 VOICED = 0.11  # score at which a pitch is worth as much as none
@@ -307,6 +308,8 @@ def _score(
                 rank -= 1
             proposed[rank] = i
         for rank in range(proposers):
+            if rank >= 2 and score[n, 0] < HOPELESS:
+                break
             for divisor in range(1, DIVISORS + 1):
                 f0 = freqs[proposed[rank]] / divisor
                 if f0 < low:
