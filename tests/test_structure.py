@@ -13,7 +13,19 @@ PACKAGE = Path(__file__).parent.parent / "soundloom"
 ROWS = [
     ["errors", "config", "paths", "audio", "terminal"],
     ["spectral", "score", "midi", "draw"],
-    ["condition", "peaks", "pitch", "follow", "partials", "chords", "features", "caption", "losses", "metrics"],
+    [
+        "condition",
+        "peaks",
+        "pitch",
+        "follow",
+        "steady",
+        "partials",
+        "chords",
+        "features",
+        "caption",
+        "losses",
+        "metrics",
+    ],
     [
         "table",
         "journal",

@@ -43,6 +43,7 @@ from soundloom.models.layers import (
     pitch_features,
     random_phases,
 )
+from soundloom.steady import steadied
 
 
 @dataclass(frozen=True)
@@ -267,7 +268,7 @@ class Codec(AbstractModel):
         setting = {"sample_rate": self.config.sample_rate, "hop_length": self.config.hop_length}
         if f0_hz is None:
             track = features.track_pitch(sound, sample_rate=self.config.sample_rate, hop_length=self.config.hop_length)
-            f0_hz, voiced = track.f0_hz[:, None], track.voiced[:, None]
+            f0_hz = (track.f0_hz if self.config.causal else steadied(track.f0_hz, sound, **setting))[:, None]
         if voiced is None:
             voiced = (f0_hz > 0).float()
         if self.config.causal:
