@@ -67,7 +67,7 @@ class VAEConfig:
     batch: int = 8
     crop_s: float = 1.0  # of each sound, what a training step renders
     learning_rate: float = 1.5e-3
-    semitones: float = 0.5
+    semitones: float = 0.0  # augmentation; new sounds take their pitches from what was heard, so it would detune them
     gain_db: float = 3.0
     label_dropout: float = 0.3
     kl_weight: float = 1e-3
