@@ -22,7 +22,6 @@ from benchmarks import common
 from soundloom.audio import Waveform
 from soundloom.bank import SoundBank
 from soundloom.evaluate import evaluate
-from soundloom.features import track_pitches
 from soundloom.metrics import partials_found
 from soundloom.run import Run
 from soundloom.train import TrainConfig, fit
@@ -125,12 +124,11 @@ def chords(run: Run, bank: SoundBank, clips: list[int]) -> tuple[float, float]:
         chord = np.mean([bank.audio(clip).samples[:, :length] for clip in three], axis=0, dtype=np.float32)
         audio = torch.from_numpy(chord)
         hop = run.model.config.hop_length
-        f0_hz, voiced = track_pitches(audio, sample_rate=bank.sample_rate, hop_length=hop, voices=3)
-        own = torch.stack([torch.from_numpy(np.asarray(bank.f0(clip)[0])[: f0_hz.shape[-1]]) for clip in three])[None]
-        for pitches, on, into in ((f0_hz, voiced, tracked), (own, (own > 0).float(), told)):
-            code = run.model.encode(audio[None], f0_hz=pitches, voiced=on)
-            made = run.model.decode(code)[0, :, :length].numpy()
-            into.append(_found(Waveform(chord, bank.sample_rate), Waveform(made, bank.sample_rate)))
+        own = torch.stack([torch.from_numpy(np.array(bank.f0(clip)[0])[: -(-length // hop)]) for clip in three])[None]
+        made = run.model.decode(run.model.encode(audio[None], f0_hz=own))[0, :, :length].numpy()
+        mixture = Waveform(chord, bank.sample_rate)
+        tracked.append(_found(mixture, run.reconstruct(mixture, voices=3)))
+        told.append(_found(mixture, Waveform(made, bank.sample_rate)))
     return float(np.mean(tracked)), float(np.mean(told))
 
 

@@ -16,6 +16,7 @@ from soundloom.features import track_pitches
 from soundloom.models.base import AbstractModel, Codes, Embedding, Embeds, Samples
 from soundloom.preparing import Prepared, prepare
 from soundloom.score import parse_pitch
+from soundloom.steady import steadied
 
 Channel = NDArray[np.float32]  # [T], one channel
 
@@ -153,9 +154,9 @@ class Run:
         assert isinstance(self.model, Codes)
         pitches = {}
         if voices > 1:
-            hop_length = self.model.config.hop_length
-            tracked = track_pitches(audio[:, 0], sample_rate=self.sample_rate, hop_length=hop_length, voices=voices)
-            pitches = dict(zip(("f0_hz", "voiced"), tracked, strict=True))
+            setting = {"sample_rate": self.sample_rate, "hop_length": self.model.config.hop_length}
+            f0_hz, _ = track_pitches(audio[:, 0], **setting, voices=voices)
+            pitches["f0_hz"] = torch.stack([steadied(f0, audio[:, 0], **setting) for f0 in f0_hz.unbind(1)], 1)
         return self.model.decode(self.model.encode(audio, **pitches).transposed(transpose), seed=seed)
 
     @torch.no_grad()

@@ -188,6 +188,24 @@ def test_codec_streams_as_it_decodes(codec, splits):
     assert (streamed[..., late:] - whole[..., :-late]).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("size", [10.0, 1000.0])
+def test_codes_from_nowhere_stay_bounded(codec, size):
+    """What a network says of a code it never saw may be anything; what is played must not be."""
+    z = size * torch.randn(2, CODEC.latent, 20, generator=torch.Generator().manual_seed(0))
+    f0 = torch.full((2, 1, 20), 300.0)
+    made = codec.decode(Code(z, f0, torch.ones_like(f0)))
+    assert torch.isfinite(made).all()
+    loudest_hum, loudest_hiss = 2 * RATE / 2 / 300, 9 * 2 * HOP
+    assert made.abs().max() < math.e**2 * (loudest_hum + loudest_hiss)
+
+
+def test_a_sound_cut_off_at_full_level_ends_quietly(codec):
+    batch = tones()
+    cut = batch.audio[..., : 20 * HOP - 37]
+    made = codec.decode(codec.encode(cut, f0_hz=batch.f0_hz[..., :20]))
+    assert made.abs().max() < 2 * cut.abs().max()
+
+
 def test_same_seed_same_sound(codec):
     batch = tones()
     code = codec.encode(batch.audio, f0_hz=batch.f0_hz)

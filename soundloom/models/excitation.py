@@ -26,7 +26,10 @@ REACH = 4  # bins written each side of a partial
 HIGHEST = 0.98  # of the Nyquist frequency: above, nothing is written
 BANDS_LOW_HZ = 30.0
 MOST_PARTIALS = 512
-QUIETEST = -16.0  # log-amplitude (-139 dB) below which a partial is not written
+QUIETEST, LOUDEST = (
+    -16.0,
+    0.7,
+)  # log-amplitudes: below, a partial is not written (-139 dB); above (6 dB), it is held there
 
 
 def write_partials(
@@ -157,7 +160,7 @@ def _walk(
                         level += index[b, v, n, p - 1]
                     if level < QUIETEST:
                         continue
-                    amplitude = math.exp(level) * n_fft / 4
+                    amplitude = math.exp(min(level, LOUDEST)) * n_fft / 4
                     real = amplitude * math.cos(2 * math.pi * cycles)
                     imag = amplitude * math.sin(2 * math.pi * cycles)
                     first = _lobe(frequency * n_fft / sample_rate, weights)
@@ -203,7 +206,8 @@ def _write_in_torch(
     low, part = at.long(), (at - at.floor()).float()
     level = (1 - part) * band.gather(-1, low) + part * band.gather(-1, low + 1)
     level = level + torch.nn.functional.pad(index, (0, MOST_PARTIALS - n_index))
-    amplitude = torch.where(sounding & (level >= QUIETEST), torch.exp(level) * n_fft / 4, 0.0)
+    held = level + (level.clamp_max(LOUDEST) - level).detach()  # what is held still feels the way down
+    amplitude = torch.where(sounding & (level >= QUIETEST), torch.exp(held) * n_fft / 4, 0.0)
     angle = (2 * math.pi * cycles).float()
     real, imag = amplitude * torch.cos(angle), amplitude * torch.sin(angle)
     position = torch.where(sounding, frequency, 0.0) * n_fft / sample_rate

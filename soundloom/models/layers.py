@@ -230,15 +230,17 @@ class SpectralHead(nn.Module):
     def spectrum(self, h: Tensor, phases: Tensor) -> Tensor:
         """The parts without pitch: h [B, N, C], random `phases` [B or 1, N, F] in turns -> [B, N, F, 2]."""
         unit = self.n_fft / 4
-        levels = torch.exp(self.noise(h).float().clamp_max(2.0)) @ self.noise_bands * unit
+        levels = torch.exp(self.noise(h).float().clamp_max(0.0)) @ self.noise_bands * unit
         turns = phases * (2 * math.pi)
-        free_levels = torch.exp(self.free_level(h).float().clamp_max(2.0)) @ self.free_bands * unit
-        free: Tensor = self.free(self.free_shape(h)).float().unflatten(-1, (-1, 2)) * free_levels[..., None]
+        free_levels = torch.exp(self.free_level(h).float().clamp_max(0.0)) @ self.free_bands * unit
+        free: Tensor = (
+            self.free(self.free_shape(h)).float().clamp(-8, 8).unflatten(-1, (-1, 2)) * free_levels[..., None]
+        )
         return torch.stack([torch.cos(turns), torch.sin(turns)], -1) * levels[..., None] + free
 
     def fine_gain(self, h: Tensor) -> Tensor:
-        """h [B, N, C] -> log-gains [B, N * SUBFRAMES], at most 43 dB up or down."""
-        return (5 * torch.tanh(self.gain(h).float() / 5)).flatten(1)
+        """h [B, N, C] -> log-gains [B, N * SUBFRAMES], at most 43 dB down and 17 dB up."""
+        return (5 * torch.tanh(self.gain(h).float() / 5)).clamp_max(2.0).flatten(1)
 
     def forward(
         self, h: Tensor, f0_hz: Tensor, voiced: Tensor, *, phases: Tensor, stiffness: Tensor | None = None
