@@ -86,6 +86,8 @@ def main(arguments: list[str]) -> int:
         if "rows" in new:
             common.print_table(new["rows"], title=f"{name}  (GEMM {new['gemm_gflops']:.0f} GFLOP/s)")
             print(json.dumps(new["rows"]))
+        else:
+            print(f"{name}: not run: {new.get('missing') or new['failed']}", file=sys.stderr)
         if "rows" in new or "rows" not in results.get(name, {}):  # a run that could not be made keeps older figures
             results[name] = new
         kept.write_text(json.dumps(results, indent=1) + "\n")

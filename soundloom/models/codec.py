@@ -114,11 +114,11 @@ class Codec(AbstractModel):
     @classmethod
     def configure(cls, bank: SoundBank, settings: Sequence[str] = ()) -> CodecConfig:
         config = CodecConfig(
-            sample_rate=bank.sample_rate,
-            labels=bank.labels,
-            hop_length=spectral.default_hop(bank.sample_rate),
-            chords=0.15 if bank.kind == "notes" else 0.0,
+            sample_rate=bank.sample_rate, labels=bank.labels, hop_length=spectral.default_hop(bank.sample_rate)
         )
+        if bank.kind == "notes":
+            # Notes are played together, live by the exact level of each partial, and have little texture to judge.
+            config = replace(config, chords=0.15, kl_weight=5e-5, adversary_weight=0.02)
         return override(config, settings)
 
     @property
