@@ -338,6 +338,12 @@ def test_compiled_and_plain_partials_agree():
 
 def test_random_phases_do_not_depend_on_the_block():
     whole = random_phases(torch.arange(100), 65, seed=7)
+    plain = random_phases(torch.arange(100, device="meta"), 65, seed=7)  # the way of other devices, shapes only
+    assert plain.shape == whole.shape
+    x = 12 * 65 + 3 + 7 * 0x9E3779B1 & 0xFFFFFFFF  # frame 12, bin 3, by hand
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        x = (x ^ x >> shift) * factor & 0xFFFFFFFF
+    assert float(whole[12, 3]) == ((x ^ x >> 16) >> 8) / 2**24
     assert torch.equal(whole[40:60], random_phases(torch.arange(40, 60), 65, seed=7))
     assert not torch.equal(whole, random_phases(torch.arange(100), 65, seed=8))
     histogram = torch.histc(whole, 10, 0, 1) / whole.numel()

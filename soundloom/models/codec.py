@@ -117,8 +117,7 @@ class Codec(AbstractModel):
             sample_rate=bank.sample_rate, labels=bank.labels, hop_length=spectral.default_hop(bank.sample_rate)
         )
         if bank.kind == "notes":
-            # Notes are played together, live by the exact level of each partial, and have little texture to judge.
-            config = replace(config, chords=0.15, kl_weight=5e-5, adversary_weight=0.02)
+            config = replace(config, chords=0.15)  # notes are played together
         return override(config, settings)
 
     @property

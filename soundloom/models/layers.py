@@ -8,8 +8,11 @@ import contextlib
 import math
 from dataclasses import dataclass, replace
 
+import numba
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from soundloom import spectral
@@ -116,13 +119,27 @@ def pitch_features(f0_hz: Tensor, voiced: Tensor) -> Tensor:
 def random_phases(frames: Tensor, n_bins: int, *, seed: int) -> Tensor:
     """Phases in turns, 0 to 1, keyed by (seed, absolute frame, bin): the same whatever block they are asked in.
 
-    `frames` [N] int64 -> [N, n_bins] float32. The finaliser of MurmurHash3 on counters, on the lower 32 bits.
+    `frames` [N] int64, one after the other -> [N, n_bins] float32. The finaliser of MurmurHash3 on counters of 32 bits.
     """
-    counter = frames[:, None] * n_bins + torch.arange(n_bins, device=frames.device)
-    x = (counter + seed * 0x9E3779B1) & 0xFFFFFFFF
+    if frames.device.type == "cpu":
+        phases = np.empty((len(frames), n_bins), np.float32)
+        _hash_phases(np.uint32(int(frames[0]) * n_bins + seed * 0x9E3779B1 & 0xFFFFFFFF), phases)
+        return torch.from_numpy(phases)
+    x = frames[:, None] * n_bins + torch.arange(n_bins, device=frames.device)
+    x = (x + seed * 0x9E3779B1) & 0xFFFFFFFF
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
     return ((x ^ (x >> 16)) >> 8).float() / 2**24
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _hash_phases(first: np.uint32, phases: NDArray[np.float32]) -> None:
+    flat = phases.reshape(-1)
+    for i in range(flat.size):
+        x = np.uint32(first + np.uint32(i))
+        x = np.uint32((x ^ (x >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+        x = np.uint32((x ^ (x >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+        flat[i] = np.float32((x ^ (x >> np.uint32(16))) >> np.uint32(8)) * np.float32(2.0**-24)
 
 
 def log_bands(n_bands: int, *, sample_rate: int, n_fft: int) -> Tensor:
