@@ -32,7 +32,7 @@ from soundloom.losses import (
 )
 from soundloom.models.analysis import Analysis
 from soundloom.models.base import AbstractModel, Code, Player, Update
-from soundloom.models.discriminator import Discriminator, adversarial_loss, crops, discriminator_loss, maker_and_judge
+from soundloom.models.discriminator import Discriminator, crops, maker_and_judge, play
 from soundloom.models.layers import (
     PITCH_FEATURES,
     SUBFRAMES,
@@ -152,13 +152,8 @@ class Codec(AbstractModel):
         report = {**terms, "kl": kl, "stiffness": stiffness_error}
         if step >= self.config.adversary_from * self.config.steps:
             made, real = crops(made, real, generator=generator)
-            adversarial, matching = adversarial_loss(self.discriminator, made, real)
-            losses += [(self.config.adversary_weight, adversarial), (2 * self.config.adversary_weight, matching)]
-            report |= {"adversarial": adversarial, "matching": matching}
-            update("codec", weighted(losses))
-            judge = discriminator_loss(self.discriminator, made.detach(), real)
-            report["judge"] = judge
-            update("judge", judge)
+            weight = self.config.adversary_weight
+            report |= play(self.discriminator, made, real, maker="codec", losses=losses, weight=weight, update=update)
         else:
             update("codec", weighted(losses))
         return {name: float(value.detach()) for name, value in report.items()}

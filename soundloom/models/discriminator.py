@@ -4,12 +4,15 @@ After the multi-resolution discriminators of UnivNet (Jang et al., 2021) and EnC
 2022), with few channels: it is there to judge texture, which a distance of log amplitudes does not reward.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from soundloom import spectral
-from soundloom.models.base import Player
+from soundloom.losses import weighted
+from soundloom.models.base import Player, Update
 from soundloom.models.layers import autocast
 
 RESOLUTIONS = (0.0116, 0.0232, 0.0464)  # seconds of a window
@@ -98,3 +101,21 @@ def discriminator_loss(discriminator: Discriminator, made: Tensor, real: Tensor)
         on_real, on_made = verdict.chunk(2)
         losses.append(F.relu(1 - on_real).mean() + F.relu(1 + on_made).mean())
     return torch.stack(losses).mean()
+
+
+def play(
+    discriminator: Discriminator,
+    made: Tensor,
+    real: Tensor,
+    *,
+    maker: str,
+    losses: Sequence[tuple[float, Tensor]],
+    weight: float,
+    update: Update,
+) -> dict[str, Tensor]:
+    """One turn of both players: the maker's on its own weighted losses and the adversary's, then the judge's."""
+    adversarial, matching = adversarial_loss(discriminator, made, real)
+    update(maker, weighted([*losses, (weight, adversarial), (2 * weight, matching)]))
+    judge = discriminator_loss(discriminator, made.detach(), real)
+    update("judge", judge)
+    return {"adversarial": adversarial, "matching": matching, "judge": judge}

@@ -33,7 +33,7 @@ from soundloom.losses import (
 )
 from soundloom.models.analysis import Analysis
 from soundloom.models.base import AbstractModel, Embedding, Player, Update
-from soundloom.models.discriminator import Discriminator, adversarial_loss, crops, discriminator_loss, maker_and_judge
+from soundloom.models.discriminator import Discriminator, crops, maker_and_judge, play
 from soundloom.models.layers import (
     KERNEL,
     PITCH_FEATURES,
@@ -158,13 +158,8 @@ class VAE(AbstractModel):
         report = {**terms, **beside, "kl": kl}
         if step >= self.config.adversary_from * self.config.steps:
             made, real = crops(made, real, generator=generator)
-            adversarial, matching = adversarial_loss(self.discriminator, made, real)
-            losses += [(self.config.adversary_weight, adversarial), (2 * self.config.adversary_weight, matching)]
-            report |= {"adversarial": adversarial, "matching": matching}
-            update("vae", weighted(losses))
-            judge = discriminator_loss(self.discriminator, made.detach(), real)
-            report["judge"] = judge
-            update("judge", judge)
+            weight = self.config.adversary_weight
+            report |= play(self.discriminator, made, real, maker="vae", losses=losses, weight=weight, update=update)
         else:
             update("vae", weighted(losses))
         self._remember(batch, mean)
