@@ -44,10 +44,10 @@ class Log:
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (held open for the run, closed by `close`)
         self._board = _board(path.parent / "tensorboard", step) if tensorboard else None
 
-    def write(self, step: int, kind: str, losses: Mapping[str, float], **facts: float) -> None:
+    def write(self, step: int, kind: str, losses: Mapping[str, float], *, elapsed_s: float) -> None:
         shown = {name: value if math.isfinite(value) else None for name, value in losses.items()}
         try:
-            self._file.write(_line({"step": step, "kind": kind, **facts, "losses": shown}))
+            self._file.write(_line({"step": step, "kind": kind, "elapsed_s": round(elapsed_s, 3), "losses": shown}))
             self._file.flush()
         except OSError as error:
             raise StorageError(f"cannot write {self._file.name}: {error.strerror}; free some space") from None

@@ -250,7 +250,7 @@ class _Run:
         if self.state.step % self.log_every == 0:
             means = self.means.take()
             if self.log:
-                self.log.write(self.state.step, "train", means, elapsed_s=round(self._elapsed_s(), 3))
+                self.log.write(self.state.step, "train", means, elapsed_s=self._elapsed_s())
         return losses
 
     def _advice(self) -> str:
@@ -270,7 +270,7 @@ class _Run:
             losses = pace.validate(self.model, self.bank, seed=self.config.seed)
             score = losses.get("score", math.inf)
             assert self.log is not None
-            self.log.write(self.state.step, "validation", losses, elapsed_s=round(self._elapsed_s(), 3))
+            self.log.write(self.state.step, "validation", losses, elapsed_s=self._elapsed_s())
             if self.state.best is None or score < self.state.best:
                 self.state = dataclasses.replace(self.state, best=score)
                 checkpoint.save(self.model, self.folder, card=self._card(losses))

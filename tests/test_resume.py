@@ -152,8 +152,8 @@ def test_lines_past_the_resumed_step_and_half_lines_are_dropped(tmp_path):
     whole = [{"step": step, "kind": "train", "losses": {"a": step / 3}} for step in (10, 20, 30)]
     path.write_text("".join(json.dumps(line) + "\n" for line in whole) + '{"step": 40, "ki')
     log = Log(path, step=20)
-    log.write(30, "train", {"a": 7.0})
-    log.write(30, "validation", {"score": float("nan")})
+    log.write(30, "train", {"a": 7.0}, elapsed_s=1.0)
+    log.write(30, "validation", {"score": float("nan")}, elapsed_s=1.0)
     log.close()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert lines[:2] == whole[:2]
