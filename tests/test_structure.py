@@ -53,7 +53,7 @@ ROWS = [
     ["render"],
     ["factory"],
     ["api", "phrase", "demo"],
-    ["cli"],
+    ["commands.flags", "commands.banks", "commands.training", "commands.making", "commands.judging", "cli"],
 ]
 FAMILIES = {"models.codec", "models.vae"}
 PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name in enumerate(names)}

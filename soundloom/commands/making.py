@@ -1,0 +1,190 @@
+"""What makes sounds with trained models, and the demo of the whole way."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+import soundloom
+from soundloom.commands.flags import MAKING, Making, Out, app
+from soundloom.paths import make_folder
+
+
+@app.command(sort_key=3)
+def sample(
+    run: Path,
+    /,
+    *,
+    out: Out,
+    count: Annotated[int, Parameter(name=["-n", "--count"])] = 16,
+    label: str | None = None,
+    pitch: str | None = None,
+    seconds: float | None = None,
+    making: Making = MAKING,
+) -> None:
+    """Make new sounds with a trained model: 000.wav, 001.wav … and samples.json.
+
+    Parameters
+    ----------
+    run
+        A folder made by `soundloom train`.
+    out
+        Where the sounds go.
+    count
+        How many.
+    label
+        What kind, one of the bank's labels. Left out: as the bank had them.
+    pitch
+        A note name such as C#4, or a MIDI number such as 61.
+    seconds
+        How long each is.
+    """
+    from soundloom import api
+
+    terminal = making.terminal()
+    with terminal.only_document():
+        trained = soundloom.load(run, device=making.device)
+        document = api.write_samples(trained, out, count, seed=making.seed, label=label, pitch=pitch, seconds=seconds)
+    terminal.say(f"{count} sounds in {out}")
+    terminal.document(document)
+
+
+@app.command(sort_key=4)
+def reconstruct(
+    run: Path,
+    sound: Path,
+    /,
+    *,
+    out: Out,
+    transpose: float = 0.0,
+    voices: int = 1,
+    making: Making = MAKING,
+) -> None:
+    """Play a recording through a trained model: same length and rate, its timbre as the model knows it.
+
+    Parameters
+    ----------
+    run
+        A folder made by `soundloom train`.
+    sound
+        Any audio file.
+    out
+        The file to write; its suffix (.wav, .flac, .aiff, .ogg) decides the format.
+    transpose
+        Semitones up (or down, below 0), at the same speed.
+    voices
+        How many notes sound at once: 1 for a melody, more for chords (codec only).
+    """
+    terminal = making.terminal()
+    with terminal.only_document():
+        heard = soundloom.read(sound)
+        made = soundloom.load(run, device=making.device).reconstruct(
+            heard, transpose=transpose, voices=voices, seed=making.seed
+        )
+        soundloom.write(make_folder(out.parent) / out.name, made)
+    terminal.say(f"{made.seconds:.2f} s in {out}")
+    terminal.document({"file": out, "seconds": made.seconds, "sample_rate": made.sample_rate, "transpose": transpose})
+
+
+@app.command(sort_key=5)
+def morph(
+    run: Path,
+    a: Path,
+    b: Path,
+    /,
+    *,
+    out: Out,
+    steps: int = 8,
+    making: Making = MAKING,
+) -> None:
+    """Walk from one sound to another: 00.wav is the model's A, the last one its B, the others lie between.
+
+    Parameters
+    ----------
+    run
+        A folder made by `soundloom train --family vae`.
+    a
+        The sound to start from.
+    b
+        The sound to arrive at.
+    out
+        Where the sounds go.
+    steps
+        How many sounds, both ends included.
+    """
+    from soundloom import api
+
+    terminal = making.terminal()
+    with terminal.only_document():
+        files = api.write_sounds(
+            soundloom.load(run, device=making.device).morph(a, b, steps=steps, seed=making.seed), out
+        )
+    terminal.say(f"{len(files)} sounds in {out}")
+    terminal.document({"from": a, "to": b, "seed": making.seed, "files": files})
+
+
+@app.command(sort_key=7)
+def render(
+    score: str,
+    /,
+    *,
+    out: Out,
+    with_: Annotated[list[str] | None, Parameter(name="--with")] = None,
+    bpm: float = 120.0,
+    sample_rate: int = 44100,
+    making: Making = MAKING,
+) -> None:
+    """Play a MIDI file, or a phrase typed in, with trained sounds and engines, into an audio file.
+
+    A phrase: notes one after the other, `:` beats, `@` loudness, `[ ]` chords, `-` rests, as in
+    "C4 E4:0.5 [C4 E4 G4]:2@0.5 -".
+
+    Parameters
+    ----------
+    score
+        A .mid file, or the phrase itself in quotes.
+    out
+        The audio file to write.
+    with_
+        What plays: a folder made by `soundloom train --family vae`, or `subtractive`, or `pluck`. Knobs follow after
+        commas, as in `subtractive,cutoff_hz=800`; labels too, as in `my-run,label=bass`. With a MIDI file, `2=pluck`
+        gives channel 2 a voice of its own, and one without a number plays all other channels. May be given several
+        times.
+    bpm
+        The tempo of a typed phrase.
+    """
+    terminal = making.terminal()
+    with terminal.only_document():
+        voices = with_ or ["pluck"]
+        made = soundloom.play(score, voices, bpm=bpm, sample_rate=sample_rate, seed=making.seed, device=making.device)
+        soundloom.write(make_folder(out.parent) / out.name, made)
+    terminal.say(f"{made.seconds:.2f} s in {out}")
+    terminal.document({"file": out, "seconds": made.seconds, "sample_rate": made.sample_rate})
+
+
+@app.command(sort_key=8)
+def demo(
+    folder: Path | None = None,
+    /,
+    *,
+    out: Out = Path("out"),
+    minutes: float = 8.0,
+    making: Making = MAKING,
+) -> None:
+    """The whole way in one go: sounds, bank, training, new sounds, a morph, a phrase, and a page that plays it all.
+
+    Parameters
+    ----------
+    folder
+        Your sounds. Left out: some 300 sounds that Soundloom makes itself.
+    out
+        Where everything goes; open report.html in it.
+    minutes
+        How long to train, by the clock; everything else takes about two minutes more.
+    """
+    from soundloom.demo import run_demo
+
+    terminal = making.terminal()
+    with terminal.only_document():
+        document = run_demo(folder, out, minutes=minutes, seed=making.seed, device=making.device, terminal=terminal)
+    terminal.document(document)

@@ -1,0 +1,70 @@
+"""What trains models."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from soundloom.commands.flags import MAKING, Making, Out, Settings, app, quoted
+from soundloom.terminal import Terminal
+
+
+@app.command(sort_key=2)
+def train(
+    bank: Path,
+    /,
+    *,
+    out: Out,
+    family: str = "vae",
+    minutes: float | None = None,
+    steps: int | None = None,
+    cpu_minutes: float | None = None,
+    set_: Settings = None,
+    making: Making = MAKING,
+) -> None:
+    """Train a model on a bank. Ctrl-C saves; the same command goes on where it stopped.
+
+    `--family vae` learns whole sounds: new ones, morphs, a playable instrument. `--family codec` learns to take any
+    sound apart and to put it together again: re-synthesis and transposition.
+
+    Parameters
+    ----------
+    bank
+        A folder made by `soundloom scan`.
+    out
+        Where the model goes: weights, log, previews, a page.
+    family
+        vae or codec.
+    minutes
+        How long, by the clock. Ten are enough to hear where it goes.
+    steps
+        How long, in training steps, instead of minutes.
+    cpu_minutes
+        How long, in minutes of processor time, instead: for comparisons.
+    """
+    from soundloom import api
+    from soundloom.bank import SoundBank
+    from soundloom.train import TrainConfig, fit
+
+    if minutes is None and steps is None and cpu_minutes is None:
+        minutes = 10.0
+    config = TrainConfig(minutes=minutes, steps=steps, cpu_minutes=cpu_minutes, seed=making.seed, device=making.device)
+    follows = os.environ.get("RANK", "0") != "0"  # of the processes that torchrun starts, one speaks
+    terminal = Terminal(quiet=making.quiet or follows, json=making.json and not follows)
+    sounds = SoundBank.load(bank)
+    if len(sounds.clips("validation")) == 0:
+        terminal.say(
+            f"{bank} has {len(sounds)} sounds, too few to hold any out: scores are on the sounds trained on, "
+            "so they do not tell how the model does on others"
+        )
+    with terminal.only_document(), terminal.bar(f"training a {family}") as bar:
+        result = fit(family, sounds, config, out, settings=set_ or (), progress=api.shown_on(bar))
+    score = "" if result.score is None else f", best score {result.score:.3f} (lower is better) on {result.judged_on}"
+    said = "was already " if result.already else ""
+    terminal.say(f"{said}{result.message}{score}\nmodel: {out}\nnext: {_next_step(family, out)}")
+    terminal.document({**asdict(result), "family": family})
+
+
+def _next_step(family: str, out: Path) -> str:
+    if family == "codec":
+        return f"soundloom reconstruct {quoted(out)} A-SOUND.wav -o again.wav --transpose 3"
+    return f"soundloom sample {quoted(out)} -n 16 -o new-sounds"
