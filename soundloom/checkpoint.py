@@ -18,12 +18,16 @@ from torch import Tensor
 import soundloom
 from soundloom.config import did_you_mean, from_dict, to_dict
 from soundloom.errors import ConfigError, ModelError
-from soundloom.models.base import AbstractModel, Codes, Samples
+from soundloom.models.base import AbstractModel, Classifies, Codes, Samples
 from soundloom.paths import make_folder, replacing
 from soundloom.runtime import pick_device
 
 FORMAT = 1
-FAMILIES = {"codec": "soundloom.models.codec:Codec", "vae": "soundloom.models.vae:VAE"}
+FAMILIES = {
+    "codec": "soundloom.models.codec:Codec",
+    "vae": "soundloom.models.vae:VAE",
+    "classifier": "soundloom.models.classifier:Classifier",
+}
 SNAPSHOT_SECONDS = 0.5
 
 
@@ -242,6 +246,9 @@ def _play(model: AbstractModel, example: Tensor) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(0)
         sample = model.sample(1, seconds=None, condition=None, generator=generator)
         sounds["sample"] = sample[..., : example.shape[-1]]
+    if isinstance(model, Classifies):
+        opinion = model.classify(example[:, 0].to(device))
+        sounds["opinion"] = torch.cat([opinion.logits, opinion.embedding], 1)
     model.train(trained)
     return {name: sound.float().contiguous() for name, sound in sounds.items()}
 

@@ -43,11 +43,12 @@ ROWS = [
         "models.excitation",
         "models.layers",
         "models.analysis",
+        "models.logspectrum",
         "models.discriminator",
     ],
-    ["models.codec", "models.vae"],
+    ["models.codec", "models.vae", "models.classifier"],
     ["models.live", "runtime", "checkpoint"],
-    ["run", "evaluate"],
+    ["run", "ears", "evaluate"],
     ["optimise", "runlog", "resume", "pace", "preview", "train"],
     ["instruments.base", "instruments.voices", "instruments.subtractive", "instruments.pluck", "instruments.neural"],
     ["render"],
@@ -55,7 +56,7 @@ ROWS = [
     ["api", "phrase", "demo"],
     ["commands.flags", "commands.banks", "commands.training", "commands.making", "commands.judging", "cli"],
 ]
-FAMILIES = {"models.codec", "models.vae"}
+FAMILIES = {"models.codec", "models.vae", "models.classifier"}
 PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name in enumerate(names)}
 
 

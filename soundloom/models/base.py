@@ -131,6 +131,29 @@ class Embedding:
     label: Tensor
 
 
+@dataclass(frozen=True)
+class Opinion:
+    """What a classifier makes of sounds.
+
+    Shapes: `logits` [B, L], calibrated; `pitch` [B] MIDI with cents, NaN: none; `pitch_confidence` [B], `tonal` [B],
+    both 0 to 1; `embedding` [B, E].
+    """
+
+    logits: Tensor
+    pitch: Tensor
+    pitch_confidence: Tensor
+    tonal: Tensor
+    embedding: Tensor
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """A family that hears what a sound is."""
+
+    def classify(self, audio: Tensor) -> Opinion:
+        """audio [B, T] at the model's rate, from the onset on, of any length, silent after its end."""
+
+
 @runtime_checkable
 class Streams(Protocol):
     """A family that works block by block with explicit state; any split gives the same audio."""
