@@ -8,10 +8,12 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import rfft
+from scipy.fft import dct, rfft
 from scipy.signal import get_window
 
 Array = NDArray[np.floating]
+
+QUIETEST = 1e-5  # amplitude below which spectra without a floor of their own are not told apart: -100 dB
 
 
 def _spectrogram(sound: Array, *, n_fft: int, hop_length: int, pad: int) -> NDArray[np.float64]:
@@ -145,3 +147,103 @@ def onset_s(sound: Array, *, sample_rate: int, below_peak_db: float = 20.0) -> f
 def cents_between(a_hz: float, b_hz: float) -> float:
     """How much higher `a_hz` is than `b_hz`, in cents."""
     return float(1200 * np.log2(a_hz / b_hz))
+
+
+def multi_resolution_stft(reference: Array, other: Array, *, sample_rate: int) -> float:
+    """The loss that many vocoders are trained on, as a figure: spectral convergence plus the mean difference of natural
+    logs of amplitudes, averaged over Hann frames of 12, 23 and 46 ms at a quarter of that (Yamamoto 2020).
+
+    `reference`, `other`: [T] mono. Every cell counts the same down to -100 dB, so it is mostly about what is faint; 0
+    is equal. NaN where the reference is silent.
+    """
+    total = 0.0
+    for size in (512, 1024, 2048):
+        a, b = _spectra(reference, other, n_fft=2 ** round(np.log2(sample_rate * size / 44100)))
+        if not a.any():
+            return float("nan")
+        logs = [np.log(np.maximum(x, QUIETEST)) for x in (a, b)]
+        total += float(np.linalg.norm(a - b) / np.linalg.norm(a) + np.abs(logs[0] - logs[1]).mean())
+    return total / 3
+
+
+def log_mel_l1(reference: Array, other: Array, *, sample_rate: int) -> float:
+    """Mean difference of natural logs of 128 mel amplitudes over all cells, floored at -100 dB, as most papers
+    report it. `log_mel_distance` looks at what can be heard. `reference`, `other`: [T] mono."""
+    a, b = _log_mels(reference, other, sample_rate=sample_rate, floor=QUIETEST)
+    return float(np.abs(a - b).mean())
+
+
+def mfcc_distortion(reference: Array, other: Array, *, sample_rate: int, range_db: float = 60.0) -> float:
+    """How many dB the smoothed spectra differ, whatever the level: mel-cepstral distortion (Kubichek 1993).
+
+    The rms difference of the log-mel spectra as cosines 1 to 12 draw them (MFCC 1 to 12), averaged over the frames in
+    which either sound is within `range_db` of the reference's loudest cell. `reference`, `other`: [T] mono. NaN where
+    the reference is silent.
+    """
+    a, b = _log_mels(reference, other, sample_rate=sample_rate, floor=0.0)
+    top = a.max()
+    if not np.isfinite(top):
+        return float("nan")
+    floor = top - range_db * np.log(10) / 20
+    heard = (np.maximum(a, b) > floor).any(1)
+    levels = [20 / np.log(10) * np.maximum(x[heard], floor) for x in (a, b)]
+    apart = dct(levels[0] - levels[1], type=2, norm="ortho", axis=1)[:, 1:13]
+    return float(np.sqrt((apart**2).sum(1) / a.shape[1]).mean())  # Parseval: the mean square over the bands
+
+
+def waveform_correlation(reference: Array, other: Array) -> float:
+    """Pearson's correlation of the samples, -1 to 1: 1 only where the phase is right too. NaN where one is constant."""
+    return _correlation(*_padded(reference, other))
+
+
+def envelope_correlation(reference: Array, other: Array, *, sample_rate: int) -> float:
+    """Pearson's correlation of the loudness over time (rms of 10 ms), -1 to 1. NaN where one never changes."""
+    size = max(1, sample_rate // 100)
+    a, b = (np.pad(x, (0, -len(x) % size)).reshape(-1, size) for x in _padded(reference, other))
+    return _correlation(np.sqrt((a**2).mean(1)), np.sqrt((b**2).mean(1)))
+
+
+def si_sdr(reference: Array, other: Array) -> float:
+    """How many dB the reference, at whatever gain fits best, stands above all else in the other (Le Roux 2019).
+
+    Both [T] and of zero mean first. Infinite for a scaled copy; NaN where either is silent.
+    """
+    a, b = (x - x.mean() for x in _padded(reference, other))
+    if not (a.any() and b.any()):
+        return float("nan")
+    target = (a @ b) / (a @ a) * a
+    left = b - target
+    with np.errstate(divide="ignore"):
+        return float(10 * np.log10((target @ target) / (left @ left)))
+
+
+def _padded(reference: Array, other: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both in float64, the shorter one with silence at its end."""
+    length = max(len(reference), len(other))
+    a, b = (np.pad(np.asarray(x, np.float64), (0, length - len(x))) for x in (reference, other))
+    return a, b
+
+
+def _spectra(reference: Array, other: Array, *, n_fft: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Amplitudes [N, F] of both, centred frames at a quarter of n_fft."""
+    a, b = (_spectrogram(x, n_fft=n_fft, hop_length=n_fft // 4, pad=n_fft // 2) for x in _padded(reference, other))
+    return a, b
+
+
+def _log_mels(
+    reference: Array, other: Array, *, sample_rate: int, floor: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Natural logs of 128 mel amplitudes of both, [N, 128]; -inf where there is nothing and no floor."""
+    n_fft = 2 ** round(np.log2(sample_rate * 2048 / 44100))
+    with np.errstate(divide="ignore"):
+        a, b = (
+            np.log(np.maximum(x @ _mel(sample_rate, n_fft, 128).T, floor))
+            for x in _spectra(reference, other, n_fft=n_fft)
+        )
+    return a, b
+
+
+def _correlation(a: Array, b: Array) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    scale = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / scale) if scale > 0 else float("nan")

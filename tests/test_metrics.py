@@ -1,7 +1,10 @@
 """The figures by which models are judged: known answers for sounds of known content."""
 
+import librosa
+import mir_eval
 import numpy as np
 import pytest
+import scipy.signal
 
 from soundloom import metrics
 
@@ -87,3 +90,101 @@ def test_onset_is_found_to_the_sample():
 
 def test_cents():
     assert metrics.cents_between(880, 440) == pytest.approx(1200)
+
+
+def at_snr(sound, snr_db, seed=0):
+    """The sound with white noise so many dB below it, exactly, and no part of it in the noise."""
+    added = noise(1.0, seed)
+    added = added - added.mean()
+    centred = sound - sound.mean()
+    added = added - (added @ centred) / (centred @ centred) * centred
+    return sound + added * np.sqrt((centred @ centred) / (added @ added)) * 10 ** (-snr_db / 20)
+
+
+def librosa_mels(sound, n_fft=2048):
+    """Mel amplitudes [N, 128] by librosa: HTK's scale, each band the mean over its bins."""
+    filters = librosa.filters.mel(sr=RATE, n_fft=n_fft, n_mels=128, htk=True, norm=None)
+    amplitudes = np.abs(librosa.stft(sound, n_fft=n_fft, hop_length=n_fft // 4, window="hann")) * 2 / (n_fft / 2)
+    return ((filters / filters.sum(1, keepdims=True)) @ amplitudes).T
+
+
+def test_log_mel_l1_is_what_librosa_gives():
+    a, b = comb(220), at_snr(comb(220), 20)
+    logs = [np.log(np.maximum(librosa_mels(x), 1e-5)) for x in (a, b)]
+    expected = np.abs(logs[0] - logs[1]).mean()
+    assert metrics.log_mel_l1(a, b, sample_rate=RATE) == pytest.approx(expected, rel=0.02)
+
+
+def test_mfcc_distortion_is_what_librosa_gives():
+    a, b = comb(220), at_snr(comb(220), 20)
+    mels = [librosa_mels(x) for x in (a, b)]
+    top = mels[0].max()
+    heard = (np.maximum(*mels) > top * 1e-3).any(1)
+    levels = [20 * np.log10(np.maximum(x[heard], top * 1e-3)) for x in mels]
+    cepstra = [librosa.feature.mfcc(S=level.T, n_mfcc=13, dct_type=2, norm="ortho")[1:] for level in levels]
+    expected = np.sqrt(((cepstra[0] - cepstra[1]) ** 2).sum(0) / 128).mean()
+    assert metrics.mfcc_distortion(a, b, sample_rate=RATE) == pytest.approx(expected, rel=0.02)
+
+
+def test_mfcc_distortion_knows_no_level_and_measures_colour_in_db():
+    sound = noise(0.1)
+    assert metrics.mfcc_distortion(sound, 0.5 * sound, sample_rate=RATE, range_db=90) < 0.05
+    tilted = scipy.signal.lfilter([1, -0.9], [1], sound)  # 0 dB at about 10 kHz, -20 dB at the bottom
+    assert 4 < metrics.mfcc_distortion(sound, tilted, sample_rate=RATE, range_db=90) < 10
+
+
+def test_multi_resolution_stft_is_the_formula_on_scipys_spectra():
+    a, b = comb(220), at_snr(comb(220), 20)
+    expected = 0.0
+    for size in (512, 1024, 2048):
+        setting = {"window": "hann", "nperseg": size, "noverlap": size * 3 // 4, "padded": True}
+        x, y = (np.abs(scipy.signal.stft(sound, **setting)[2]) * 2 for sound in (a, b))
+        logs = np.log(np.maximum(x, 1e-5)) - np.log(np.maximum(y, 1e-5))
+        expected += np.linalg.norm(x - y) / np.linalg.norm(x) + np.abs(logs).mean()
+    assert metrics.multi_resolution_stft(a, b, sample_rate=RATE) == pytest.approx(expected / 3, rel=0.02)
+
+
+def test_si_sdr_is_the_ratio_that_was_set_at_any_gain():
+    for snr in (-10, 0, 20, 60):
+        assert metrics.si_sdr(comb(220), 0.3 * at_snr(comb(220), snr)) == pytest.approx(snr, abs=0.01)
+    assert metrics.si_sdr(comb(220), 2 * comb(220)) > 200
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_si_sdr_is_close_to_mir_eval_which_allows_a_filter():
+    sound, other = noise(0.2), at_snr(noise(0.2), 10, seed=1)
+    (theirs,), _, _, _ = mir_eval.separation.bss_eval_sources(sound[None, :RATE], other[None, :RATE])
+    assert metrics.si_sdr(sound[:RATE], other[:RATE]) == pytest.approx(theirs, abs=0.3)
+
+
+def test_correlations_are_pearsons():
+    a, b = comb(220), at_snr(comb(220), 3)
+    assert metrics.waveform_correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
+    assert metrics.waveform_correlation(a, -a) == pytest.approx(-1)
+    rms = [np.sqrt((x.reshape(-1, 441) ** 2).mean(1)) for x in (a, b)]
+    assert metrics.envelope_correlation(a, b, sample_rate=RATE) == pytest.approx(np.corrcoef(*rms)[0, 1])
+    assert metrics.envelope_correlation(a, -a, sample_rate=RATE) == pytest.approx(1)
+
+
+def test_every_closeness_is_monotone_in_noise():
+    sound = comb(220)
+    noisy = [at_snr(sound, snr) for snr in (60, 40, 20, 0)]
+    for measure in (metrics.multi_resolution_stft, metrics.log_mel_l1, metrics.mfcc_distortion):
+        found = [measure(sound, x, sample_rate=RATE) for x in (sound, *noisy)]
+        assert found[0] == 0
+        assert found == sorted(found), measure.__name__
+    for measure in (metrics.si_sdr, metrics.waveform_correlation):
+        found = [measure(sound, x) for x in noisy]
+        assert found == sorted(found, reverse=True), measure.__name__
+
+
+def test_what_silence_cannot_tell_is_no_number():
+    sound, silence = comb(220), np.zeros(len(T))
+    assert np.isnan(metrics.multi_resolution_stft(silence, sound, sample_rate=RATE))
+    assert np.isnan(metrics.mfcc_distortion(silence, sound, sample_rate=RATE))
+    assert np.isnan(metrics.si_sdr(silence, sound))
+    assert np.isnan(metrics.si_sdr(sound, silence))
+    assert np.isnan(metrics.waveform_correlation(sound, silence))
+    assert np.isnan(metrics.envelope_correlation(sound, silence, sample_rate=RATE))
+    assert metrics.log_mel_l1(silence, silence, sample_rate=RATE) == 0
+    assert metrics.mfcc_distortion(sound, silence, sample_rate=RATE) > 5

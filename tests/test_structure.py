@@ -25,6 +25,9 @@ ROWS = [
         "caption",
         "losses",
         "metrics",
+        "distances",
+        "diversity",
+        "copies",
     ],
     [
         "table",
