@@ -68,22 +68,25 @@ class Run:
 
         The same seed and n give the same sounds.
         """
-        model = self.model
-        if not isinstance(model, Samples):
-            raise ModelError(f"a {self.family} makes no new sounds: train a {families_that('sample')}")
         if n < 1:
             raise ConfigError(f"{n} sounds were asked for: ask for 1 or more")
         if seconds is not None and not 0.01 <= seconds <= 600:
             raise ConditionError(f"a length of {seconds:g} s was asked for: it goes from 0.01 to 600")
         number = parse_pitch(pitch) if isinstance(pitch, str) else pitch
+        asked = Condition.of(n, self.labels, pitch=number, label=label)
+        return self.sample_as(asked, seed=seed, seconds=seconds)
+
+    @torch.no_grad()
+    def sample_as(self, condition: Condition, *, seed: int = 0, seconds: float | None = None) -> list[Waveform]:
+        """New sounds, one for each of the conditions; `sample` asks for the same of all."""
+        model = self.model
+        if not isinstance(model, Samples):
+            raise ModelError(f"a {self.family} makes no new sounds: train a {families_that('sample')}")
         generator = torch.Generator().manual_seed(seed)
         sounds: list[Waveform] = []
-        while len(sounds) < n:
-            size = min(BATCH, n - len(sounds))
-            condition = None
-            if label is not None or number is not None:
-                condition = Condition.of(size, self.labels, pitch=number, label=label).to(self.device)
-            audio = model.sample(size, seconds=seconds, condition=condition, generator=generator)
+        while len(sounds) < len(condition):
+            asked = condition[len(sounds) : len(sounds) + BATCH].to(self.device)
+            audio = model.sample(len(asked), seconds=seconds, condition=asked, generator=generator)
             sounds += [self._waveform(sound) for sound in audio]
         if seconds is None:  # those made together are as long as the longest of them
             return [_without_silent_end(sound) for sound in sounds]
