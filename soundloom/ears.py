@@ -104,12 +104,13 @@ class Ear:
         """One channel [T] at the model's rate and a peak of 1, from the onset on; empty where there is only silence."""
         if not np.isfinite(sound.samples).all():
             raise AudioError("the sound has NaN or infinite samples: choose another one")
-        x = resample(sound.mono(), self.sample_rate).samples[0]
+        x: Floats = resample(sound.mono(), self.sample_rate).samples[0]
         peak = float(np.abs(x).max(initial=0.0))
         if peak < SILENT:
             return x[:0]
         onset = int(np.argmax(np.abs(x) > 0.03 * peak))
-        return x[max(0, onset - self.sample_rate // 500) :] / np.float32(peak)
+        heard: Floats = x[max(0, onset - self.sample_rate // 500) :] / np.float32(peak)
+        return heard
 
     def _opinion(self, sounds: Sequence[Floats]) -> Opinion:
         """What the model makes of N sounds [T]: the mean over the windows of each, weighted with their level."""
@@ -120,7 +121,7 @@ class Ear:
             piece = sounds[n][start : start + size]
             window[: len(piece)] = torch.from_numpy(piece)
         device = next(self.model.parameters()).device
-        pieces = [self.model.classify(some.to(device)) for some in audio.split(BATCH)]
+        pieces = [self.model.classify(some.to(device)) for some in torch.split(audio, BATCH)]
         level = audio.square().mean(1).sqrt()
         share = torch.zeros(len(sounds), len(places))  # of each window in what is said of each sound
         for window, (n, _) in enumerate(places):
