@@ -183,6 +183,34 @@ def histogram_svg(values: ArrayLike, *, title: str, x_label: str, bins: int = 30
     return plot.svg(title=title, x_label=x_label, y_label="sounds")
 
 
+def matrix_svg(counts: ArrayLike, names: Sequence[str], *, title: str) -> str:
+    """Which was taken for which: counts [true, said], a cell as dark as its share of the row. `names` of the columns;
+    rows are named alike, and their sums stand at the right."""
+    table = np.asarray(counts, np.int64)
+    cell, left, top = 24, 16 + 7 * max(map(len, map(_cut, names))), 34
+    size = cell * len(names)
+    width, height = left + size + 44, top + size + left - 8
+    parts = [_svg(width, height, title), _text(left, 17, title, anchor="start", size=15, weight=600)]
+    for i, name in enumerate(names):
+        middle = i * cell + cell / 2
+        total = int(table[i].sum())
+        parts.append(_text(left - 8, top + middle + 4, _cut(name), "end"))
+        parts.append(_text(left + size + 8, top + middle + 4, str(total), "start"))
+        x, y = left + middle + 4, top + size + 8
+        parts.append(f'<g transform="translate({x:.0f} {y}) rotate(-90)">{_text(0, 0, _cut(name), "end")}</g>')
+        for j, count in enumerate(table[i]):
+            share = count / max(total, 1)
+            colour = COLOURS[0] if i == j else COLOURS[1]
+            hint = html.escape(f"{name} taken for {names[j]}: {count} of {total}")
+            parts.append(
+                f'<rect x="{left + j * cell}" y="{top + i * cell}" width="{cell - 1}" height="{cell - 1}" '
+                f'fill="{colour}" fill-opacity="{0.06 + 0.94 * share:.2f}"><title>{hint}</title></rect>'
+            )
+            if count:
+                parts.append(_text(left + j * cell + cell / 2, top + i * cell + 16, str(count), size=11))
+    return "".join([*parts, "</svg>"])
+
+
 class _Plot:
     """Axes with ticks at round numbers, a legend, and what is added between them."""
 

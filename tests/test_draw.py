@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -97,6 +98,15 @@ def test_curves_are_where_the_numbers_are():
 def test_a_histogram_counts_every_finite_value():
     svg = draw.histogram_svg([1, 1, 1, 2, np.nan, np.inf], title="t", x_label="seconds", bins=2)
     assert re.findall(r": (\d)</title>", svg) == ["3", "1"]
+
+
+def test_a_matrix_says_who_was_taken_for_whom():
+    svg = draw.matrix_svg([[3, 1], [0, 2]], ["kick", "<snare>"], title="t")
+    assert "kick taken for &lt;snare&gt;: 1 of 4" in svg
+    assert "&lt;snare&gt; taken for &lt;snare&gt;: 2 of 2" in svg
+    assert 'fill-opacity="1.00"' in svg
+    assert 'fill-opacity="0.06"' in svg
+    ElementTree.fromstring(svg)
 
 
 def test_names_are_escaped_everywhere(tmp_path):
