@@ -83,7 +83,8 @@ def piano(folder: Path, fold: int) -> list[dict]:
     bank = SoundBank.scan(source, bank_folder, split=split)
     run = _train(bank, folder / f"run-piano-{fold}")
     name = f"piano, fold {fold}"
-    figures = evaluate(run, bank, split="test", most=1000).figures()
+    result = evaluate(run, bank, split="test", most=1000)
+    figures = result.figures()
     where = notes(bank)
     tested = [note for note in where if note[1] in held_out]
     by_layer = [
@@ -103,7 +104,7 @@ def piano(folder: Path, fold: int) -> list[dict]:
     tracked, told = chords(run, bank, [where[note] for note in sorted(tested, key=lambda note: note[1])])
     return [
         {"sounds": name, "what": "log-mel distance", "figure": figures["log_mel_distance"], "target": "<= 0.50",
-         "beside it": f"noise with its envelope {figures['log_mel_distance_of_noise']:.2f}"},
+         "beside it": f"noise with its envelope {np.mean([sound.noise for sound in result.sounds]):.2f}"},
         {"sounds": name, "what": "partials found", "figure": figures["partials_found"], "target": ">= 0.60",
          "beside it": f"the other layer of the same note {np.mean(by_layer):.2f}"},
         {"sounds": name, "what": "in tune within 50 cents", "figure": figures["in_tune"], "target": ">= 0.90"},
@@ -137,11 +138,12 @@ def drums(folder: Path) -> list[dict]:
     for name in ("drum-machines", "one-shots"):
         shutil.copytree(common.sounds(name), source / name, dirs_exist_ok=True, copy_function=shutil.copyfile)
     bank = SoundBank.scan(source, folder / "drums-bank")
-    figures = evaluate(_train(bank, folder / "run-drums"), bank, split="test", most=1000).figures()
-    name = f"drum machines and one-shots ({figures['sounds']} held out)"
+    result = evaluate(_train(bank, folder / "run-drums"), bank, split="test", most=1000)
+    figures = result.figures()
+    name = f"drum machines and one-shots ({len(result.sounds)} held out)"
     return [
         {"sounds": name, "what": "log-mel distance", "figure": figures["log_mel_distance"], "target": "<= 0.60",
-         "beside it": f"noise with its envelope {figures['log_mel_distance_of_noise']:.2f}"},
+         "beside it": f"noise with its envelope {np.mean([sound.noise for sound in result.sounds]):.2f}"},
         {"sounds": name, "what": "partials found", "figure": figures["partials_found"]},
         {"sounds": name, "what": "onset off, ms (median)", "figure": figures["onset_off_ms"], "target": "<= 3"},
     ]  # fmt: skip

@@ -93,7 +93,7 @@ def run_demo(
     with clock.step("evaluate"), terminal.bar("evaluating") as bar:
         split = "test" if len(bank.clips("test")) else "train"
         for family, run in runs.items():
-            judged[family] = evaluate(run, bank, split=split, most=JUDGED, progress=counted(bar))
+            judged[family] = evaluate(run, bank, split=split, most=JUDGED, samples=0, progress=counted(bar))
 
     took = sum(clock.seconds.values())
     page = Report(f"Soundloom: {name}", f"{len(bank)} sounds in, new ones out, in {took / 60:.1f} minutes")
@@ -157,7 +157,7 @@ def _resynthesis(run: Run, bank: SoundBank, clip: int) -> tuple[str, Waveform, W
 def _show_figures(page: Report, results: Mapping[str, RunResult], judged: Mapping[str, Evaluation]) -> None:
     page.section("How good it is")
     heard = "held-out sounds, which it never heard in training,"
-    if all(result.split == "train" for result in judged.values()):
+    if all(result.facts.split == "train" for result in judged.values()):
         heard = "sounds it was trained on (the folder has too few to hold any out, so this flatters)"
     page.text(
         f"Each model takes {heard} apart and puts them together again. "
@@ -168,18 +168,11 @@ def _show_figures(page: Report, results: Mapping[str, RunResult], judged: Mappin
     headers = ["model", "steps", "log-mel distance", "of noise", "partials found", "in tune, %", "onset off, ms"]
     rows: list[list[str | float]] = []
     for family, result in judged.items():
-        figures = result.figures()
-        names = ("log_mel_distance", "log_mel_distance_of_noise", "partials_found")
-        shown = [round(figures[name], 2) for name in names]
-        rows.append(
-            [
-                family,
-                results[family].step,
-                *shown,
-                round(100 * figures["in_tune"], 0),
-                round(figures["onset_off_ms"], 1),
-            ]
-        )
+        close, figures = result["closeness"], result.figures()
+        noise = close["log_mel_distance"].beside["noise with the same envelope"]
+        shown = [round(value, 2) for value in (figures["log_mel_distance"], noise, figures["partials_found"])]
+        in_tune = round(100 * figures.get("in_tune", float("nan")), 0)
+        rows.append([family, results[family].step, *shown, in_tune, round(figures["onset_off_ms"], 1)])
     page.table(headers, rows)
 
 

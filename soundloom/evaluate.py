@@ -1,76 +1,95 @@
-"""How good a model is, measured on sounds that it never heard, beside what a trivial answer scores."""
+"""How good a model is: its re-syntheses and its new sounds beside real ones that it never heard, with what could not
+be measured and why."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from soundloom.audio import Waveform, resample
+from soundloom.audio import Waveform
 from soundloom.bank import SoundBank
-from soundloom.errors import BankError
-from soundloom.features import track_pitch
-from soundloom.metrics import cents_between, log_mel_distance, noise_with_envelope, onset_s, partials_found
-from soundloom.run import Run
-from soundloom.spectral import default_hop
+from soundloom.closeness import SoundFigures, closeness, resynthesised
+from soundloom.ears import Ear
+from soundloom.errors import ConfigError
+from soundloom.figures import Section
+from soundloom.likeness import distances, honesty, variety
+from soundloom.material import Material, gather, usual_samples
+from soundloom.models.base import Classifies, Samples
+from soundloom.obedience import judged, obedience, opinions, recognition
+from soundloom.run import Run, families_that
 
-IN_TUNE_CENTS = 50.0
-
-
-@dataclass(frozen=True)
-class SoundFigures:
-    """One held-out sound against its re-synthesis. `cents_off` is NaN where one of the two has no pitch; `noise` is
-    the log-mel distance of noise with the sound's own envelope, the trivial answer."""
-
-    path: str
-    log_mel_distance: float
-    noise: float
-    partials_found: float
-    cents_off: float
-    onset_off_ms: float
+MOST_SAMPLES = 10_000
+SHOWN = 12  # new sounds on the page
+PAIRS = 6
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The figures of a model on a split of a bank; means over the sounds."""
+class Facts:
+    """What was measured on what."""
 
+    run: Path
     family: str
+    bank: Path
     split: str
-    sounds: tuple[SoundFigures, ...]
-    pitched: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A new sound, by its number, and the training sound that is nearest to it."""
+
+    sample: int
+    path: str
+    distance: float
+    made: Waveform
+    real: Waveform
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured, in sections, and sounds to check it by ear.
+
+    `sounds`: the figures of each re-synthesis; `resyntheses`: some of them as (path, original, made); `new`: some new
+    sounds as (what was asked for, sound); `pairs`: the new sounds that come nearest to a training sound, nearest first.
+    """
+
+    facts: Facts
+    sections: tuple[Section, ...]
+    sounds: tuple[SoundFigures, ...] = ()
+    resyntheses: tuple[tuple[str, Waveform, Waveform], ...] = ()
+    new: tuple[tuple[str, Waveform], ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    samples: int = 0
+
+    def __getitem__(self, name: str) -> Section:
+        return {section.name: section for section in self.sections}[name]
 
     def figures(self) -> dict[str, float]:
-        """Lower is better, but for `partials_found` and `in_tune`, which go from 0 to 1."""
-        cents = np.array([sound.cents_off for sound in self.sounds])
-        in_tune = float((np.abs(cents) <= IN_TUNE_CENTS).sum() / self.pitched) if self.pitched else float("nan")
-        return {
-            "sounds": len(self.sounds),
-            "log_mel_distance": float(np.mean([sound.log_mel_distance for sound in self.sounds])),
-            "log_mel_distance_of_noise": float(np.mean([sound.noise for sound in self.sounds])),
-            "partials_found": float(np.mean([sound.partials_found for sound in self.sounds])),
-            "in_tune": in_tune,
-            "onset_off_ms": float(np.median([sound.onset_off_ms for sound in self.sounds])),
-        }
+        """Every figure by its name."""
+        return {figure.name: figure.value for section in self.sections for figure in section.figures}
 
     def document(self) -> dict[str, Any]:
-        facts = {"family": self.family, "split": self.split, "pitched": self.pitched}
-        return {**facts, "figures": self.figures(), "sounds": [asdict(sound) for sound in self.sounds]}
+        return {
+            **{name: str(value) for name, value in asdict(self.facts).items()},
+            "samples": self.samples,
+            "sections": {section.name: section.document() for section in self.sections},
+            "sounds": [asdict(sound) for sound in self.sounds],
+            "pairs": [{"sample": p.sample, "training": p.path, "distance": p.distance} for p in self.pairs],
+        }
 
     def table(self) -> str:
-        """The figures in words, for people."""
-        f = self.figures()
-        tuned = f"{f['in_tune']:.0%} of {self.pitched} pitched sounds" if self.pitched else "no pitched sounds"
-        return "\n".join(
-            [
-                f"{len(self.sounds)} sounds ({self.split}), each against its re-synthesis by the {self.family}",
-                f"  log-mel distance    {f['log_mel_distance']:.2f}   0 is the same; noise with the right envelope "
-                f"scores {f['log_mel_distance_of_noise']:.2f}",
-                f"  partials found      {f['partials_found']:.2f}   1 is all of them, none added",
-                f"  in tune             {tuned} within {IN_TUNE_CENTS:.0f} cents",
-                f"  onset               {f['onset_off_ms']:.1f} ms off (median)",
-            ]
-        )
+        """The sections in words, for people."""
+        return "\n\n".join(section.table() for section in self.sections)
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Who listens: `ear` places sounds among each other (None: the one that comes with Soundloom), `classifier` names
+    them (None: nobody does)."""
+
+    ear: Ear | None = None
+    classifier: Ear | None = None
 
 
 def evaluate(
@@ -79,50 +98,71 @@ def evaluate(
     *,
     split: str = "test",
     most: int = 50,
+    samples: int | None = None,
+    seed: int = 0,
+    judges: Judges = Judges(),
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Re-synthesises up to `most` sounds of a split, from their audio alone, and measures how close they come.
+    """Measures a model by what its family can do.
 
-    Raises `BankError` where the split is empty.
+    Re-syntheses: up to `most` sounds of a split, from their audio alone. New sounds: `samples` of them (None: as many
+    as there are training sounds, 40 to 200; 0: none), with the labels and pitches of held-out sounds. A classifier: its
+    labels on up to `most` sounds of the split. `progress(done, total)` starts anew for each. Raises `BankError` where
+    the split is empty, `ConfigError` for a number of samples out of range.
     """
-    clips = bank.clips(split)
-    if len(clips) == 0 or most < 1:
-        sizes = ", ".join(f"{name} {len(bank.clips(name))}" for name in ("train", "validation", "test"))
-        judged = f"{min(len(clips), most)} sounds of the split '{split}' to judge"
-        raise BankError(f"{judged}: the bank has {sizes}; --split takes another")
-    places = np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)
-    rows = []
-    for i, clip in enumerate(clips[places]):
-        original = resample(bank.audio(int(clip)).mono(), run.sample_rate)
-        made = run.reconstruct(original)
-        has_pitch = bool(np.isfinite(bank.column("pitch")[clip]))
-        rows.append(_compare(str(bank.column("path")[clip]), original, made, pitched=has_pitch))
-        if progress:
-            progress(i + 1, len(places))
-    pitched = int(np.isfinite(np.asarray(bank.column("pitch"), float)[clips[places]]).sum())
-    return Evaluation(family=run.family, split=split, sounds=tuple(rows), pitched=pitched)
-
-
-def _compare(path: str, original: Waveform, made: Waveform, *, pitched: bool) -> SoundFigures:
-    a, b, rate = original.samples[0], made.samples[0], original.sample_rate
-    noise = noise_with_envelope(a, sample_rate=rate, generator=np.random.default_rng(0))
-    cents = float("nan")
-    if pitched:
-        hz = [pitch_hz(sound) for sound in (original, made)]
-        cents = cents_between(hz[1], hz[0]) if min(hz) > 0 else float("nan")
-    return SoundFigures(
-        path=path,
-        log_mel_distance=log_mel_distance(a, b, sample_rate=rate),
-        noise=log_mel_distance(a, noise, sample_rate=rate),
-        partials_found=partials_found(a, b, sample_rate=rate),
-        cents_off=cents,
-        onset_off_ms=1000 * abs(onset_s(b, sample_rate=rate) - onset_s(a, sample_rate=rate)),
+    samples = usual_samples(bank) if samples is None else samples
+    if not 0 <= samples <= MOST_SAMPLES:
+        raise ConfigError(f"{samples} new sounds were asked for: it goes from 0 to {MOST_SAMPLES}")
+    facts = Facts(run.folder, run.family, bank.folder, split)
+    if isinstance(run.model, Classifies):
+        ear = Ear.load(run.folder, device=str(run.device))
+        return Evaluation(facts, sections=(recognition(ear, bank, split=split, most=most),))
+    rows, pairs = resynthesised(run, bank, split=split, most=most, progress=progress)
+    paths = {row.path for row in rows}
+    pitched = int(np.isfinite(np.asarray(bank.column("pitch"), float)[np.isin(bank.column("path"), list(paths))]).sum())
+    again = tuple((row.path, *pair) for row, pair in zip(rows, pairs, strict=True))
+    close = closeness(run, rows, split=split, pitched=pitched)
+    if not isinstance(run.model, Samples) or samples == 0:
+        why = "no new sounds were asked for." if isinstance(run.model, Samples) else (
+            f"a {run.family} makes no new sounds; a {families_that('sample')} does."
+        )  # fmt: skip
+        nothing = Section("new", "New sounds", why_not=why)
+        return Evaluation(facts, sections=(close, nothing), sounds=rows, resyntheses=_some(again, PAIRS))
+    material = gather(run, bank, samples=samples, seed=seed, ear=judges.ear or Ear.bundled(), progress=progress)
+    generator = np.random.default_rng(seed)
+    heard = opinions(judges.classifier, material, bank) if judges.classifier else None
+    honest, copies = honesty(material, generator=generator)
+    sections = (
+        distances(material, generator=generator),
+        variety(material, bank, generator=generator),
+        judged(heard),
+        honest,
+        obedience(material, bank, heard),
+        close,
     )
+    return Evaluation(
+        facts,
+        sections=sections,
+        sounds=rows,
+        resyntheses=_some(again, PAIRS),
+        new=tuple((_asked(material, i), material.made[i]) for i in range(min(SHOWN, len(material.made)))),
+        pairs=tuple(_pair(material, bank, i, int(copies.nearest[i]), float(copies.distance[i])) for i in
+                    np.argsort(copies.distance, kind="stable")[:PAIRS]) if copies else (),
+        samples=samples,
+    )  # fmt: skip
 
 
-def pitch_hz(sound: Waveform) -> float:
-    """The median pitch of a sound in Hz, 0 where it has none."""
-    audio = torch.from_numpy(sound.mono().samples)
-    track = track_pitch(audio, sample_rate=sound.sample_rate, hop_length=default_hop(sound.sample_rate))
-    voiced = track.f0_hz[0][track.f0_hz[0] > 0]
-    return float(voiced.median()) if len(voiced) else 0.0
+def _some(things: Sequence[Any], most: int) -> tuple[Any, ...]:
+    """Evenly over the whole sequence."""
+    return tuple(things[i] for i in sorted({round(x) for x in np.linspace(0, len(things) - 1, most)} if things else ()))
+
+
+def _asked(material: Material, i: int) -> str:
+    label, pitch = material.labels[i], material.pitches[i]
+    return ", ".join([label or "any label", f"pitch {pitch:.2f}" if np.isfinite(pitch) else "no pitch asked"])
+
+
+def _pair(material: Material, bank: SoundBank, sample: int, nearest: int, distance: float) -> Pair:
+    clip = int(material.train[nearest])
+    path = str(bank.column("path")[clip])
+    return Pair(int(sample), path, distance, material.made[sample], bank.audio(clip))

@@ -31,6 +31,7 @@ ROWS = [
         "distances",
         "diversity",
         "copies",
+        "figures",
     ],
     [
         "table",
@@ -54,7 +55,7 @@ ROWS = [
     ],
     ["models.codec", "models.vae", "models.classifier"],
     ["models.live", "runtime", "checkpoint"],
-    ["run", "ears", "evaluate"],
+    ["run", "ears", "closeness", "material", "likeness", "obedience", "evaluate", "evalpage"],
     ["optimise", "runlog", "resume", "pace", "vitals", "doctor", "preview", "train"],
     ["instruments.base", "instruments.voices", "instruments.subtractive", "instruments.pluck", "instruments.neural"],
     ["render"],

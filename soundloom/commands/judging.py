@@ -1,10 +1,12 @@
 """What says how good a model is."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 import soundloom
-from soundloom.commands.flags import ON, On, app
+from soundloom.commands.flags import MAKING, Making, app
 from soundloom.terminal import counted
 
 
@@ -14,11 +16,15 @@ def evaluate(
     bank: Path,
     /,
     *,
+    samples: int | None = None,
+    classifier: Path | None = None,
+    train_classifier: float | None = None,
     split: Literal["train", "validation", "test"] = "test",
     most: int = 50,
-    on: On = ON,
+    out: Annotated[Path | None, Parameter(name=["-o", "--out"])] = None,
+    making: Making = MAKING,
 ) -> None:
-    """Say how close a model's re-syntheses are to sounds it has never heard, beside what noise would score.
+    """Say how good a model is, beside what real sounds score, and make a page on which to hear it.
 
     Parameters
     ----------
@@ -26,14 +32,52 @@ def evaluate(
         A folder made by `soundloom train`.
     bank
         The bank whose sounds are held against it.
+    samples
+        How many new sounds are drawn. Left out: as many as there are training sounds, 40 to 200. 0: none.
+    classifier
+        A classifier trained on that bank: its folder. It gives the Inception scores and checks labels.
+    train_classifier
+        Train one first, for so many minutes; it stays in RUN/classifier.
     split
-        Which of its sounds: test (never used in training), validation or train.
+        Which of the bank's sounds are re-synthesised or named: test (never used in training), validation or train.
     most
-        At most so many sounds.
+        At most so many of them.
+    out
+        The page. Left out: RUN/evaluation.html.
     """
-    terminal = on.terminal()
-    with terminal.only_document(), terminal.bar("evaluating") as bar:
-        trained, held_out = soundloom.load(run, device=on.device), soundloom.SoundBank.load(bank)
-        result = soundloom.evaluate(trained, held_out, split=split, most=most, progress=counted(bar))
-    terminal.say(result.table())
-    terminal.document(result.document())
+    from soundloom.ears import Ear
+    from soundloom.evalpage import write_page
+    from soundloom.evaluate import Judges
+    from soundloom.paths import make_folder
+
+    terminal = making.terminal()
+    page = out or run / "evaluation.html"
+    with terminal.only_document():
+        trained, held_out = soundloom.load(run, device=making.device), soundloom.SoundBank.load(bank)
+        if train_classifier is not None:
+            classifier = run / "classifier"
+            terminal.say(f"training a classifier on {bank} for {train_classifier:g} minutes, in {classifier}")
+            soundloom.train(
+                held_out,
+                classifier,
+                family="classifier",
+                minutes=train_classifier,
+                seed=making.seed,
+                device=making.device,
+            )
+        judges = Judges(classifier=Ear.load(classifier, device=making.device) if classifier else None)
+        with terminal.bar("evaluating") as bar:
+            result = soundloom.evaluate(
+                trained,
+                held_out,
+                split=split,
+                most=most,
+                samples=samples,
+                seed=making.seed,
+                judges=judges,
+                progress=counted(bar),
+            )
+        make_folder(page.parent)
+        write_page(result, page)
+    terminal.say(f"{result.table()}\n\npage: {page}")
+    terminal.document({**result.document(), "page": page})

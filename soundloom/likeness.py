@@ -1,0 +1,163 @@
+"""What the places of sounds say of a model: how far it is from its bank, how varied it is, and whether it copies."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundloom.bank import SoundBank
+from soundloom.copies import Copying, copying
+from soundloom.distances import Estimate, fewest_for_frechet, frechet_infinity, kernel_estimate
+from soundloom.diversity import Manifold, different_bins, manifold, spread
+from soundloom.figures import Figure, Section, sentences
+from soundloom.material import FEWEST, Material
+
+Exact = NDArray[np.float64]
+
+OWN_EAR = "The places are those of Soundloom's own ear ({}): not comparable with published scores."
+FEW = 100  # sounds of a set below which a warning stands beside the figures
+HALVES, HELD_OUT = "two halves of the training sounds", "held-out sounds"
+
+
+def distances(material: Material, *, generator: np.random.Generator) -> Section:
+    """How far the new sounds as a set are from the training sounds."""
+    title = "Distance: new sounds as a set beside the training sounds"
+    if lack := material.lacks():
+        return Section("distances", title, why_not=lack)
+    made, train, held_out = material.made_at, material.train_at, material.held_out_at
+    order = generator.permutation(len(train))
+    halves = train[order[::2]], train[order[1::2]]
+
+    def kernel(a: Exact, b: Exact) -> Estimate:
+        return kernel_estimate(a, b, generator=generator)
+
+    def extrapolated(a: Exact, b: Exact) -> Estimate:
+        found = frechet_infinity(a, b, generator=generator)
+        return Estimate(*(value / made.shape[1] for value in (found.value, found.low, found.high)))
+
+    def measured(measure: Callable[[Exact, Exact], Estimate], least: int) -> tuple[Estimate, Mapping[str, float]]:
+        others = [(HALVES, halves), (HELD_OUT, (held_out, train))]
+        beside = {name: measure(*sets).value for name, sets in others if min(map(len, sets)) >= least}
+        return measure(made, train), beside
+
+    near, beside = measured(kernel, FEWEST)
+    help = "0 is the same distribution; unbiased, so it may be below 0 by chance"
+    figures = [Figure.of("kernel_distance", "kernel distance (KID)", near, help, beside)]
+    why_not, least = "", fewest_for_frechet(made.shape[1])
+    if min(len(made), len(train)) >= least:
+        estimate, beside = measured(extrapolated, least)
+        help = "0 is the same distribution, 1 one average sound over and over; extrapolated to infinitely many sounds"
+        figures.append(Figure.of("frechet_distance", "Fréchet distance (∞)", estimate, help, beside))
+    else:
+        why_not = f"Fréchet's distance: in {made.shape[1]} dimensions it needs {least} sounds of each kind, and there "
+        why_not += f"are {len(made)} new and {len(train)} training sounds; fewer would measure their number, not them."
+    verdict = "The new sounds are a different set than the training sounds, as far as the ear can tell."
+    if near.reaches_zero:
+        verdict = "At this size the new sounds cannot be told from the training sounds."
+    few = min(len(made), len(train))
+    warning = f"With {few} sounds only large differences show: the intervals are wide." if few < FEW else ""
+    words = sentences([verdict, warning, OWN_EAR.format(material.ear)])
+    return Section("distances", title, tuple(figures), words, why_not)
+
+
+def variety(material: Material, bank: SoundBank, *, generator: np.random.Generator) -> Section:
+    """Quality and diversity apart: do new sounds lie among real ones, and do they reach everywhere?"""
+    title = "Quality and variety: where the new sounds lie among the training sounds"
+    if lack := material.lacks():
+        return Section("variety", title, why_not=lack)
+    made, train, held_out = material.made_at, material.train_at, material.held_out_at
+    real = not material.lacks(held_out=True)  # held-out sounds are enough to be a yardstick
+    mine = _at_equal_size(train, made, generator)
+    theirs = _at_equal_size(train, held_out, generator) if real else None
+    figures = []
+    for name, help in (
+        ("precision", "quality: the share of new sounds that lie among training sounds"),
+        ("recall", "variety: the share of training sounds that lie among new ones"),
+        ("density", "quality: how deep among training sounds new ones lie; about 1 is as real ones do"),
+        ("coverage", "variety: the share of training sounds with a new one next to them"),
+    ):
+        beside = {HELD_OUT: getattr(theirs, name)} if theirs else {}
+        figures.append(Figure(name, name, getattr(mine, name), help, beside=beside))
+    bins = different_bins(train, made, generator=generator)
+    beside = {"by chance": 0.05}
+    if real:
+        beside[HELD_OUT] = different_bins(train, held_out, generator=generator).different
+    help = f"of {bins.count} regions, the share that holds a different part of new and of training sounds (NDB)"
+    figures.append(Figure("different_bins", "different regions", bins.different, help, beside=beside))
+    help = "Jensen-Shannon divergence over the regions, bits: 0 is alike, 1 is disjoint"
+    figures.append(Figure("bin_divergence", "divergence over regions", bins.divergence, help))
+    ratios, single = _spreads(material, bank, made, [str(label) for label in material.labels])
+    if ratios:
+        help = "how different the sounds of a label are, beside the training sounds': 1 is as varied, 0 all the same"
+        labels = [str(label) for label in bank.column("label")[material.held_out]]
+        others, _ = _spreads(material, bank, held_out, labels) if real else ({}, 0)
+        beside = {HELD_OUT: float(np.mean(list(others.values())))} if others else {}
+        figures.append(
+            Figure("spread", "spread within labels", float(np.mean(list(ratios.values()))), help, beside=beside)
+        )
+    words = (
+        f"Overlaps are measured on {min(len(made), len(train))} sounds of each kind, since they depend on the number."
+    )
+    silent = f"{material.silent} of the {len(made)} new sounds are silent." if material.silent else ""
+    lost = f"{material.lost} new sounds had samples that are no numbers and are left out." if material.lost else ""
+    why_not = f"Spread of {single} labels: each has a single sound." if single else ""
+    return Section("variety", title, tuple(figures), sentences([silent, lost, words]), why_not)
+
+
+def _at_equal_size(real: Exact, other: Exact, generator: np.random.Generator) -> Manifold:
+    """Of the larger set a random part: coverage by 200 sounds of 1000 could not be whole, however good they are."""
+    n = min(len(real), len(other))
+    a, b = (points[generator.permutation(len(points))[:n]] for points in (real, other))
+    return manifold(a, b)
+
+
+def _spreads(material: Material, bank: SoundBank, places: Exact, labels: list[str]) -> tuple[dict[str, float], int]:
+    """By label: the spread of the sounds over that of training sounds; and how many labels have a single sound."""
+    of_train = [str(label) for label in bank.column("label")[material.train]]
+    names = sorted(set(labels) & set(of_train))
+    index = {name: i for i, name in enumerate(names)}
+    mine, theirs = (
+        spread(points, np.array([index.get(label, -1) for label in each]))
+        for points, each in ((places, labels), (material.train_at, of_train))
+    )
+    single = sum(labels.count(name) < 2 or of_train.count(name) < 2 for name in names)
+    return {name: mine[i] / theirs[i] for name, i in index.items() if i in mine and theirs.get(i, 0.0) > 1e-6}, single
+
+
+def honesty(material: Material, *, generator: np.random.Generator) -> tuple[Section, Copying | None]:
+    """Whether the model repeats its training sounds, against sounds that it never heard."""
+    title = "Honesty: the nearest training sound of every new one"
+    if lack := material.lacks(held_out=True):
+        return Section("honesty", title, why_not=lack), None
+    found = copying(material.made_at, material.train_at, material.held_out_at, generator=generator)
+    root = material.made_at.shape[1] ** 0.5
+    figures = (
+        Figure(
+            "copying_z",
+            "nearer than held-out sounds are (C_T)",
+            found.z,
+            "in standard errors, by region: about 0 is new, below -3 is too near, far above 0 is off the mark",
+        ),
+        Figure("copying_p", "chance of that without copying", found.p_value, "Mann-Whitney, one-sided; small is bad"),
+        Figure(
+            "near_share",
+            "very near to a training sound",
+            found.near,
+            "the share of new sounds as near as the nearest 5 % of held-out ones",
+            beside={HELD_OUT: 0.05},
+        ),
+        Figure(
+            "nearest_distance",
+            "distance to the nearest, median",
+            found.median / root,
+            "1 is the usual distance of a training sound from the centre of all",
+            beside={HELD_OUT: found.median_held_out / root, "training sounds to each other": found.median_train / root},
+        ),
+    )
+    words = {
+        "copies": "This model repeats its training sounds. Listen to the pairs; train shorter, or on more sounds.",
+        "closer than unseen sounds": "The new sounds keep closer to the training sounds than unseen real ones do, "
+        "without repeating them: typical ones, or slightly changed ones. Listen to the pairs.",
+        "no sign of copying": "No sign that training sounds are repeated.",
+    }[found.verdict]
+    return Section("honesty", title, figures, words), found
