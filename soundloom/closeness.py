@@ -119,7 +119,7 @@ def pitch_hz(facts: Descriptors) -> float:
 
 def closeness(run: Run, sounds: Sequence[SoundFigures], *, split: str, pitched: int) -> Section:
     """The section: means over the sounds, the median for the onset. `pitched`: how many of them have a pitch."""
-    title = "Closeness: re-syntheses beside what they were made from"
+    title = "Closeness"
     if not sounds:
         which = families_that("encode", "embed")
         return Section("closeness", title, why_not=f"a {run.family} takes no sounds apart; a {which} does.")

@@ -5,7 +5,7 @@ from pathlib import Path
 from soundloom.audio import Waveform
 from soundloom.draw import Report
 from soundloom.evaluate import Evaluation
-from soundloom.figures import Section
+from soundloom.figures import Section, number
 
 LONGEST_S = 6.0  # of a sound are on the page
 
@@ -26,13 +26,15 @@ def write_page(result: Evaluation, path: Path) -> None:
             for name, sound in result.new:
                 page.sound(name, _cut(sound))
         if section.name == "honesty" and result.pairs:
-            page.text("The new sounds that come nearest to a training sound, each followed by it:")
+            page.text("The new sounds that come nearest to a training sound, each beside it:")
             for pair in result.pairs:
-                page.sound(f"new sound {pair.sample}", _cut(pair.made), note=f"{pair.distance:.3g} from the next one")
+                page.text(f"New sound {pair.sample}, {number(pair.distance)} from {pair.path}")
+                page.sound(f"new sound {pair.sample}", _cut(pair.made))
                 page.sound(pair.path, _cut(pair.real), note="a training sound")
         if section.name == "closeness" and result.resyntheses:
-            page.text("Some of them, each followed by its re-synthesis:")
+            page.text("Some of them, each beside its re-synthesis:")
             for name, original, made in result.resyntheses:
+                page.text(name)
                 page.sound(name, _cut(original), note="the recording")
                 page.sound(name, _cut(made), note="its re-synthesis")
     page.save(path)

@@ -19,6 +19,7 @@ from soundloom.material import Material, gather, usual_samples
 from soundloom.models.base import Classifies, Samples
 from soundloom.obedience import judged, obedience, opinions, recognition
 from soundloom.run import Run, families_that
+from soundloom.score import pitch_name
 
 MOST_SAMPLES = 10_000
 SHOWN = 12  # new sounds on the page
@@ -37,7 +38,8 @@ class Facts:
 
 @dataclass(frozen=True)
 class Pair:
-    """A new sound, by its number, and the training sound that is nearest to it."""
+    """A new sound, by its number, and the training sound that is nearest to it. `distance` 1 is the usual one of a
+    training sound from the centre of all."""
 
     sample: int
     path: str
@@ -159,10 +161,11 @@ def _some(things: Sequence[Any], most: int) -> tuple[Any, ...]:
 
 def _asked(material: Material, i: int) -> str:
     label, pitch = material.labels[i], material.pitches[i]
-    return ", ".join([label or "any label", f"pitch {pitch:.2f}" if np.isfinite(pitch) else "no pitch asked"])
+    return ", ".join([label or "any label", pitch_name(pitch) if np.isfinite(pitch) else "any pitch"])
 
 
 def _pair(material: Material, bank: SoundBank, sample: int, nearest: int, distance: float) -> Pair:
     clip = int(material.train[nearest])
     path = str(bank.column("path")[clip])
-    return Pair(int(sample), path, distance, material.made[sample], bank.audio(clip))
+    usual = distance / material.made_at.shape[1] ** 0.5
+    return Pair(int(sample), path, usual, material.made[sample], bank.audio(clip))

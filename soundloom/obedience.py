@@ -99,7 +99,7 @@ def obedience(material: Material, bank: SoundBank, heard: Opinions | None) -> Se
     pitch, label = _pitch(material, bank), _labels(material, bank, heard)
     return Section(
         "obedience",
-        "Obedience: what was asked for, and what came",
+        "Obedience",
         pitch.figures + label.figures,
         sentences([pitch.words, label.words]),
         sentences([pitch.why_not, label.why_not]),
@@ -238,7 +238,7 @@ def recognition(ear: Ear, bank: SoundBank, *, split: str, most: int) -> Section:
         Figure("balanced_accuracy", "mean over labels", float(np.mean(by_label)), "rare ones count as much as others"),
         Figure("unknown", "unknown", unsure / n, "the share it gives no label", *share_interval(unsure, n)),
     )
-    title = "Recognition: labels of sounds"
+    title = "Recognition"
     heard_before = "which it was trained on: this flatters" if split == "train" else "which it was not trained on"
     single = [label for label in set(asked) if asked.count(label) == 1]
     why_not = f"Labels one by one: {len(single)} of {len(set(asked))} have a single sound." if single else ""

@@ -6,6 +6,7 @@ import scipy.linalg
 from sklearn.metrics.pairwise import polynomial_kernel
 
 from soundloom.distances import (
+    between_halves,
     fewest_for_frechet,
     frechet,
     frechet_infinity,
@@ -103,3 +104,10 @@ def test_the_same_generator_gives_the_same_interval():
     a, b = points(200, seed=0), points(200, seed=1)
     assert frechet_infinity(a, b, generator=rng()) == frechet_infinity(a, b, generator=rng())
     assert kernel_estimate(a, b, generator=rng()) == kernel_estimate(a, b, generator=rng())
+
+
+def test_halves_of_one_set_are_apart_by_chance_only():
+    a = points(200, seed=0)
+    halves = between_halves(a, kernel_distance, generator=rng())
+    assert 0 < halves < 0.5 * kernel_distance(a, points(200, seed=1, shift=2.0))
+    assert halves < between_halves(a[:40], kernel_distance, generator=rng())
