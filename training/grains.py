@@ -87,6 +87,17 @@ def tambourine(rng: Rng) -> Sound:
     return peaked(out) + between(rng, 0.1, 1.2) * sizzle + head
 
 
+def tambourine_analogue(rng: Rng) -> Sound:
+    """A band of high noise, struck twice in quick succession or with a slow second fall."""
+    seconds = between(rng, 0.12, 0.5)
+    n = samples(seconds)
+    noise = resonance(hiss(rng, n, low_hz=between(rng, 3000, 7000), high_hz=16000), between(rng, 5500, 10000), 2.5)
+    quick = between(rng, 0.01, 0.05)
+    again = np.where(times(n) > 1.3 * quick, decay(n, seconds), 0.0)
+    level = decay(n, quick * 3) * rng.uniform(0.3, 1) + again * rng.uniform(0.4, 1)
+    return noise * level * rise(n, between(rng, 0.001, 0.01))
+
+
 def guiro(rng: Rng) -> Sound:
     """A stick drawn over notches: clicks at a rate that moves, through a hollow body."""
     seconds = between(rng, 0.08, 0.6)

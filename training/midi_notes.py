@@ -12,6 +12,7 @@ from soundloom.midi import write
 from soundloom.score import Note, Score
 from training.clips import LONGEST_S, SAMPLE_RATE, Clip, Facts, Sound, clip
 from training.pieces import between, chance
+from training.production import produced, recorded
 
 SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 TAIL_S = 0.25  # between the last sample of a clip and the next note
@@ -114,9 +115,13 @@ def _cut(audio: Sound, notes: Sequence[Note], program: int, rng: np.random.Gener
     for note in notes:
         start = round(note.start_s * SAMPLE_RATE)
         sound = audio[start : start + round((LONGEST_S + TAIL_S) * SAMPLE_RATE) - 64]
+        if np.abs(sound).max(initial=0.0) < 1e-4:
+            continue  # outside the range of the program's samples
         if chance(rng, 0.3):  # as short one-shots and cut notes are
             sound = sound[: round(between(rng, 0.2, LONGEST_S) * SAMPLE_RATE)] * 1.0
             sound[-200:] *= np.linspace(1, 0, len(sound[-200:]))
+        if chance(rng, 0.3):
+            sound = produced(sound, recorded(rng), rng)
         known = pitched and program not in UNCLEAR
         facts = Facts(
             LABEL[program],
@@ -126,8 +131,6 @@ def _cut(audio: Sound, notes: Sequence[Note], program: int, rng: np.random.Gener
             tonal=1 if pitched else -1,
             velocity=note.velocity,
         )
-        if np.abs(sound).max(initial=0.0) < 1e-4:
-            continue  # outside the range of the program's samples
         made = clip(sound, facts, lead=int(rng.integers(0, 60)))
         if made is not None:
             yield made

@@ -79,6 +79,20 @@ def machine(rng: np.random.Generator) -> Chain:
     )
 
 
+def recorded(rng: np.random.Generator) -> Chain:
+    """One of the chains that notes come through: a room, an equaliser, a dull or a coarse memory, or nothing."""
+    coarse = chance(rng, 0.1)
+    return Chain(
+        bits=int(rng.integers(8, 13)) if coarse else None,
+        held_hz=between(rng, 14000, 32000) if coarse else None,
+        guard=0.9,
+        room_s=between(rng, 0.15, 1.5) if chance(rng, 0.3) else None,
+        room_level=between(rng, 0.02, 0.3),
+        high_cut_hz=between(rng, 3000, 14000) if chance(rng, 0.3) else None,
+        tilt=(between(rng, 200, 6000), float(rng.uniform(-8, 8))) if chance(rng, 0.3) else None,
+    )
+
+
 def produced(sound: Sound, chain: Chain, rng: np.random.Generator) -> Sound:
     """The sound after the chain, at peak 1, with up to 5 ms of silence or hiss before it."""
     sound = peaked(sound)

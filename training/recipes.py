@@ -73,8 +73,9 @@ RECIPES = (
     Recipe("shaker", grains.maracas, 0.28),
     Recipe("shaker", grains.shaker, 0.22),
     Recipe("shaker", grains.cabasa, 0.16),
-    Recipe("shaker", grains.tambourine, 0.24, 0.08),
-    Recipe("shaker", grains.guiro, 0.1),
+    Recipe("shaker", grains.tambourine, 0.18, 0.08),
+    Recipe("shaker", grains.tambourine_analogue, 0.08, 0.08),
+    Recipe("shaker", grains.guiro, 0.08),
 )
 UNDECIDED = frozenset({"tom", "cowbell", "hand drum"})  # may have a pitch or not: do not care
 
@@ -85,7 +86,9 @@ def drum(recipe: Recipe, *, number: int, seed: int) -> Clip | None:
     which = number % MACHINES
     chain = machine(np.random.default_rng([seed, 1, place, which]))
     rng = np.random.default_rng([seed, 2, place, number])
-    sound = produced(recipe.make(rng), _kept(chain, recipe, rng), rng)
+    if chance(rng, 0.125):  # untouched
+        chain = Chain()
+    sound = produced(recipe.make(rng), kept(chain, recipe.label, least_s=recipe.least_s), rng)
     facts = Facts(recipe.label, "drums", f"{recipe.name}/{which}", tonal=-1 if recipe.label in UNDECIDED else 0)
     return clip(sound, facts, lead=int(rng.integers(0, 60)))
 
@@ -103,13 +106,13 @@ def counts(total: int) -> dict[Recipe, int]:
     return {recipe: round(each * recipe.share) for recipe in RECIPES}
 
 
-def _kept(chain: Chain, recipe: Recipe, rng: np.random.Generator) -> Chain:
-    """The chain without what would make another drum of this one, and left out altogether for every eighth sound."""
-    if chance(rng, 0.125):
-        return Chain()
-    gate_s = None if chain.gate_s is None else max(chain.gate_s, recipe.least_s)
+def kept(chain: Chain, label: str, *, least_s: float) -> Chain:
+    """The chain without what would make another drum of this one: a hat keeps its highs, a kick its lows, a tail."""
     cuts = {"closed hat": 5000, "open hat": 5000, "shaker": 5000, "cymbal": 4500}
-    high = chain.high_cut_hz and max(chain.high_cut_hz, cuts.get(recipe.label, 0))
-    held = chain.held_hz and max(chain.held_hz, 2 * cuts.get(recipe.label, 0))
-    low = chain.low_cut_hz and min(chain.low_cut_hz, 45 if recipe.label == "kick" else 200)
-    return replace(chain, gate_s=gate_s, high_cut_hz=high, held_hz=held, low_cut_hz=low)
+    return replace(
+        chain,
+        gate_s=None if chain.gate_s is None else max(chain.gate_s, least_s),
+        high_cut_hz=chain.high_cut_hz and max(chain.high_cut_hz, cuts.get(label, 0)),
+        held_hz=chain.held_hz and max(chain.held_hz, 2 * cuts.get(label, 0)),
+        low_cut_hz=chain.low_cut_hz and min(chain.low_cut_hz, 45 if label == "kick" else 200),
+    )

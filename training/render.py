@@ -20,8 +20,8 @@ from training.clips import SAMPLE_RATE, Clip, Writer
 
 Job = Callable[[], Iterator[Clip]]
 BLOCK = 40  # sounds a job
-VOICES, SAID_EACH = 120, 32
-DRUMS, NOTES, EFFECTS = 20000, 7000, 1500
+VOICES, SAID_EACH = 160, 25
+DRUMS, NOTES, EFFECTS = 22000, 8500, 1500
 
 
 def jobs(*, seed: int, scale: float) -> list[Job]:

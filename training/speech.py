@@ -53,20 +53,21 @@ def said_by(voice: int, *, numbers: range, seed: int) -> Iterator[Clip]:
         command = ["espeak-ng", "-v", name, "-s", str(int(rng.integers(95, 260))), "-p", str(int(rng.integers(5, 96)))]
         wav = subprocess.run([*command, "--stdout", text], check=True, capture_output=True).stdout
         audio, sample_rate = soundfile.read(io.BytesIO(wav), dtype="float64")
-        sound = soxr.resample(audio, sample_rate * float(rng.uniform(0.94, 1.06)), SAMPLE_RATE)
+        sound = soxr.resample(audio, sample_rate * between(rng, 0.86, 1.17), SAMPLE_RATE)
         chain = Chain(
-            high_cut_hz=4000.0 if chance(rng, 0.4) else None,
+            high_cut_hz=between(rng, 3000, 4000) if chance(rng, 0.5) else None,
             low_cut_hz=between(rng, 60, 250) if chance(rng, 0.3) else None,
             room_s=between(rng, 0.1, 0.8) if chance(rng, 0.35) else None,
             room_level=between(rng, 0.02, 0.25),
-            hiss_db=float(rng.uniform(-60, -30)) if chance(rng, 0.5) else None,
+            tilt=(between(rng, 150, 5000), float(rng.uniform(-12, 12))) if chance(rng, 0.5) else None,
+            hiss_db=float(rng.uniform(-60, -26)) if chance(rng, 0.5) else None,
             gate_s=1.5,
         )
         if np.abs(sound).max(initial=0.0) < 1e-4:
             continue
         loud = np.abs(sound) > 0.02 * np.abs(sound).max()  # without what espeak leaves before and after the word
         sound = sound[int(np.argmax(loud)) : len(sound) - int(np.argmax(loud[::-1]))]
-        if chance(rng, 0.25) and chain.high_cut_hz:  # over a telephone's rate
+        if chance(rng, 0.6) and chain.high_cut_hz:  # over a telephone's rate
             sound = soxr.resample(soxr.resample(sound, SAMPLE_RATE, 8000), 8000, SAMPLE_RATE)
         made = clip(produced(sound, chain, rng), Facts("speech", "speech", f"voice {name}", tonal=-1))
         if made is not None:

@@ -1,13 +1,14 @@
 """Notes of known pitch from engines of our own: strings, leads, basses, pads, organs, pianos, bells, plain tones."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from soundloom.instruments.base import AbstractInstrument, Event
 from soundloom.instruments.pluck import Pluck
 from soundloom.instruments.subtractive import Subtractive
+from training import sustained
 from training.clips import SAMPLE_RATE, Clip, Facts, Sound, clip
 from training.drums import Rng, click
 from training.pieces import (
@@ -28,7 +29,7 @@ from training.pieces import (
     times,
     white,
 )
-from training.production import Chain, produced
+from training.production import produced, recorded
 
 
 @dataclass(frozen=True)
@@ -282,18 +283,23 @@ def _off(rng: Rng, n: int) -> Sound:
 
 
 ENGINES = (
-    Engine("guitar", string, 0.12, 36, 88),
-    Engine("bass", string_bass, 0.05, 24, 50),
-    Engine("synth lead", lead, 0.14, 36, 96),
-    Engine("bass", bass, 0.08, 22, 50),
-    Engine("bass", bass_fm, 0.04, 22, 50),
-    Engine("synth pad", pad, 0.1, 34, 88),
-    Engine("organ", organ, 0.1, 30, 96),
-    Engine("keyboard", electric_piano, 0.1, 28, 96),
-    Engine("keyboard", stiff_string, 0.1, 21, 108),
-    Engine("mallet", bar, 0.07, 45, 100),
-    Engine("mallet", bell, 0.06, 55, 108),
-    Engine("", plain, 0.14, 21, 108),
+    Engine("guitar", string, 0.1, 36, 88),
+    Engine("bass", string_bass, 0.04, 24, 50),
+    Engine("synth lead", lead, 0.11, 36, 96),
+    Engine("bass", bass, 0.06, 22, 50),
+    Engine("bass", bass_fm, 0.03, 22, 50),
+    Engine("synth pad", pad, 0.07, 34, 88),
+    Engine("organ", organ, 0.08, 30, 96),
+    Engine("keyboard", electric_piano, 0.07, 28, 96),
+    Engine("keyboard", stiff_string, 0.12, 21, 108),
+    Engine("mallet", bar, 0.06, 45, 100),
+    Engine("mallet", bell, 0.05, 55, 108),
+    Engine("flute", sustained.flute, 0.03, 55, 96),
+    Engine("reed", sustained.reed, 0.03, 36, 88),
+    Engine("brass", sustained.brass, 0.03, 34, 84),
+    Engine("strings", sustained.bowed, 0.03, 30, 96),
+    Engine("voice", sustained.sung, 0.04, 38, 80),
+    Engine("", plain, 0.05, 21, 108),
 )
 GROUPS = 20
 
@@ -303,7 +309,7 @@ def note(engine: Engine, *, number: int, seed: int) -> Clip | None:
     rng = np.random.default_rng([seed, 3, ENGINES.index(engine), number])
     pitch = float(rng.uniform(engine.low, engine.high))
     sound = engine.make(rng, pitch)
-    sound = produced(sound, _recorded(rng), rng)
+    sound = produced(sound, recorded(rng), rng)
     if chance(rng, 0.3):
         sound = sound + 10 ** (-rng.uniform(10, 40) / 20) * np.sqrt(np.mean(sound**2)) * _coloured(rng, len(sound))
     facts = Facts(engine.label, "engine", f"{engine.name}/{number % GROUPS}", pitch=pitch, tonal=1)
@@ -324,16 +330,3 @@ def counts(total: int) -> dict[Engine, int]:
 def _coloured(rng: Rng, n: int) -> Sound:
     noise = lowpass(white(rng, n), between(rng, 500, 15000), order=1)
     return noise / np.sqrt(np.mean(noise**2))
-
-
-def _recorded(rng: Rng) -> Chain:
-    chain = Chain()
-    if chance(rng, 0.3):
-        chain = replace(chain, room_s=between(rng, 0.15, 1.5), room_level=between(rng, 0.02, 0.3))
-    if chance(rng, 0.3):
-        chain = replace(chain, high_cut_hz=between(rng, 3000, 14000))
-    if chance(rng, 0.1):
-        chain = replace(chain, bits=int(rng.integers(8, 13)), held_hz=between(rng, 14000, 32000), guard=0.9)
-    if chance(rng, 0.3):
-        chain = replace(chain, tilt=(between(rng, 200, 6000), float(rng.uniform(-8, 8))))
-    return chain
