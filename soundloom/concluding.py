@@ -20,6 +20,8 @@ from soundloom.score import parse_pitch
 Row = dict[str, Any]
 SPLITS = ("train", "validation", "test")
 EDITS = ("label", "pitch", "velocity", "split", "leave_out")
+HEARD = "heard"  # what an ear has written as the label: while the two agree, it is no person's
+COLUMNS = ("start_s", *EDITS, HEARD)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def conclude(
     notes += _grouped(kept, audio, channels, sample_rate)
     notes += _split(kept, rules, corrections)
     for row in kept:
-        row["caption"] = _caption(row)
+        row["caption"] = in_words(row)
     kind, why = _kind(kept)
     facts = {
         "kind": kind,
@@ -236,7 +238,9 @@ def _kind(kept: Sequence[Row]) -> tuple[str, str]:
     return "one-shots", f"One-shots: {part}."
 
 
-def _caption(row: Row) -> str:
+def in_words(row: Row) -> str:
+    """The caption of a row."""
+
     def number(name: str) -> float:
         return float("nan") if row[name] is None else float(row[name])
 
@@ -258,7 +262,7 @@ def _read_edits(path: Path) -> dict[tuple[str, float | None], Row]:
     found: dict[tuple[str, float | None], Row] = {}
     if not path.exists():
         return found
-    for i, row in enumerate(naming.read_csv(path, needed=("path",), known=("start_s", *EDITS))):
+    for i, row in enumerate(naming.read_csv(path, needed=("path",), known=COLUMNS)):
         where = f"{path}, entry {i + 1} ({row['path']})"
         change: Row = {}
         try:

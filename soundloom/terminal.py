@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
@@ -21,7 +21,7 @@ class Terminal:
         if not self.quiet:
             print(text, file=sys.stderr if self.json else sys.stdout, flush=True)
 
-    def document(self, values: Mapping[str, Any]) -> None:
+    def document(self, values: Mapping[str, Any] | Sequence[Any]) -> None:
         """The result for scripts. What is no number becomes null: NaN is not JSON."""
         if self.json:
             print(json.dumps(_plain(values), indent=2, allow_nan=False), file=self.out, flush=True)

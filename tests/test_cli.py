@@ -77,7 +77,23 @@ def test_what_is_not_understood_ends_with_2(arguments, words):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "scan", "train", "doctor", "sample", "reconstruct", "morph", "evaluate", "render", "demo"]
+    "command",
+    [
+        "",
+        "scan",
+        "tag",
+        "describe",
+        "similar",
+        "map",
+        "train",
+        "doctor",
+        "sample",
+        "reconstruct",
+        "morph",
+        "evaluate",
+        "render",
+        "demo",
+    ],
 )
 def test_every_command_explains_itself(command, capsys):
     assert cli.run([*command.split(), "--help"]) == 0

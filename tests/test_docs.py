@@ -14,7 +14,21 @@ from soundloom.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = ("scan", "train", "sample", "reconstruct", "morph", "evaluate", "render", "demo")
+COMMANDS = (
+    "scan",
+    "tag",
+    "describe",
+    "similar",
+    "map",
+    "train",
+    "doctor",
+    "sample",
+    "reconstruct",
+    "morph",
+    "evaluate",
+    "render",
+    "demo",
+)
 
 
 def blocks(language: str) -> list[str]:
