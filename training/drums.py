@@ -44,10 +44,14 @@ def click(rng: Rng, n: int, *, seconds: float, low_hz: float, high_hz: float) ->
 
 
 def skin(rng: Rng, n: int, *, hz: float, seconds: float, bend: float = 1.0) -> Sound:
-    """A struck membrane: its modes, the higher ones shorter, somewhat detuned; struck somewhere off the middle."""
-    ratios = MEMBRANE * rng.uniform(0.97, 1.03, len(MEMBRANE))
+    """A struck membrane: its modes, the higher ones shorter, somewhat detuned; struck somewhere off the middle.
+
+    A second head or a kettle pulls the modes towards 1 : 1.5 : 2 : 2.5; some of the skins have that.
+    """
+    ideal = 1 + 0.5 * np.arange(len(MEMBRANE)) if chance(rng, 0.35) else MEMBRANE
+    ratios = ideal * rng.uniform(0.97, 1.03, len(MEMBRANE))
     ratios[0] = 1.0
-    levels = ratios ** -rng.uniform(0.6, 2.5) * rng.uniform(0.1, 1, len(ratios))
+    levels = ratios ** -rng.uniform(0.6, 4) * rng.uniform(0.1, 1, len(ratios))
     levels[0] = 1.0
     lengths = seconds * ratios ** -rng.uniform(0.5, 1.8) * rng.uniform(0.5, 1.2, len(ratios))
     if bend == 1.0:
@@ -213,7 +217,7 @@ def rim_ping(rng: Rng) -> Sound:
 
 def rim_stick(rng: Rng) -> Sound:
     """The stick laid across the drum: wood on the hoop, a shell that answers."""
-    n = samples(between(rng, 0.08, 0.3))
+    n = samples(between(rng, 0.1, 0.5))
     hz = np.array(
         [
             between(rng, 300, 550),
@@ -223,7 +227,7 @@ def rim_stick(rng: Rng) -> Sound:
             between(rng, 4500, 9000),
         ]
     )
-    short = between(rng, 0.02, 0.1)
+    short = between(rng, 0.03, 0.2)
     body = modes(
         hz,
         rng.uniform(0.1, 1, 5),
@@ -232,10 +236,10 @@ def rim_stick(rng: Rng) -> Sound:
         phase=rng.uniform(0, 6, 5),
     )
     wood = click(
-        rng, n, seconds=between(rng, 0.003, 0.02), low_hz=between(rng, 500, 2000), high_hz=between(rng, 4000, 15000)
+        rng, n, seconds=between(rng, 0.003, 0.06), low_hz=between(rng, 500, 2000), high_hz=between(rng, 4000, 15000)
     )
-    rattle = click(rng, n, seconds=between(rng, 0.03, 0.15), low_hz=2000, high_hz=9000)
-    return peaked(body) + between(rng, 0.1, 0.8) * wood + rng.uniform(0, 0.12) * rattle
+    rattle = click(rng, n, seconds=between(rng, 0.05, 0.4), low_hz=between(rng, 800, 2500), high_hz=9000)
+    return peaked(body) + between(rng, 0.1, 0.8) * wood + rng.uniform(0, 0.2) * rattle
 
 
 def rim_dry(rng: Rng) -> Sound:
@@ -298,7 +302,7 @@ def clap_single(rng: Rng) -> Sound:
 
 
 def tom_bridged(rng: Rng) -> Sound:
-    seconds = between(rng, 0.2, 1.2)
+    seconds = between(rng, 0.2, 1.6)
     n = samples(seconds)
     hz = between(rng, 65, 260)
     body = swept(rng, n, hz=hz, bend=between(rng, 1.0, 1.5), bend_s=between(rng, 0.02, 0.15), seconds=seconds)
@@ -312,7 +316,7 @@ def tom_bridged(rng: Rng) -> Sound:
 
 def tom_swept(rng: Rng) -> Sound:
     """The electronic tom: it falls far."""
-    seconds = between(rng, 0.2, 1.3)
+    seconds = between(rng, 0.2, 1.6)
     n = samples(seconds)
     hz = between(rng, 55, 240)
     body = swept(rng, n, hz=hz, bend=between(rng, 1.3, 4), bend_s=between(rng, 0.03, 0.3), seconds=seconds)
@@ -325,11 +329,11 @@ def tom_swept(rng: Rng) -> Sound:
 
 
 def tom_skin(rng: Rng) -> Sound:
-    seconds = between(rng, 0.2, 1.1)
-    n = samples(seconds)
-    body = peaked(skin(rng, n, hz=between(rng, 65, 230), seconds=seconds, bend=between(rng, 1.0, 1.3)))
+    seconds = between(rng, 0.3, 2.2)
+    n = samples(min(seconds, 1.6))
+    body = peaked(skin(rng, n, hz=between(rng, 48, 250), seconds=seconds, bend=between(rng, 1.0, 1.3)))
     stick = click(
-        rng, n, seconds=between(rng, 0.004, 0.03), low_hz=between(rng, 200, 1500), high_hz=between(rng, 2000, 9000)
+        rng, n, seconds=between(rng, 0.004, 0.05), low_hz=between(rng, 200, 1500), high_hz=between(rng, 2000, 9000)
     )
     wires = highpass(white(rng, n), 2000) * decay(n, between(rng, 0.1, 0.4))
     return body + between(rng, 0.05, 0.6) * stick + rng.uniform(0, 0.06) * peaked(wires)
@@ -347,9 +351,9 @@ def tom_home(rng: Rng) -> Sound:
 
 def hand_tone(rng: Rng) -> Sound:
     """An open tone of a conga or a bongo."""
-    seconds = between(rng, 0.1, 0.6)
+    seconds = between(rng, 0.12, 0.8)
     n = samples(seconds)
-    hz = between(rng, 170, 650)
+    hz = between(rng, 150, 950)
     body = peaked(skin(rng, n, hz=hz, seconds=seconds, bend=between(rng, 1.0, 1.1)))
     palm = click(
         rng, n, seconds=between(rng, 0.003, 0.025), low_hz=between(rng, 500, 2000), high_hz=between(rng, 2500, 9000)
@@ -368,7 +372,7 @@ def hand_analogue(rng: Rng) -> Sound:
 
 def hand_slap(rng: Rng) -> Sound:
     n = samples(between(rng, 0.06, 0.3))
-    body = peaked(skin(rng, n, hz=between(rng, 180, 500), seconds=between(rng, 0.03, 0.15)))
+    body = peaked(skin(rng, n, hz=between(rng, 180, 800), seconds=between(rng, 0.03, 0.15)))
     slap = bandpass(white(rng, n), between(rng, 500, 1500), between(rng, 2500, 9000)) * decay(
         n, between(rng, 0.02, 0.12)
     )

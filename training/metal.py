@@ -76,12 +76,16 @@ def closed_noise(rng: Rng) -> Sound:
 
 
 def closed_plates(rng: Rng) -> Sound:
-    seconds = between(rng, 0.06, 0.4)
+    seconds = between(rng, 0.06, 0.5)
     n = samples(seconds)
-    plates = ringing(rng, n, low_hz=between(rng, 300, 3000), seconds=seconds)
+    plates = ringing(rng, n, low_hz=between(rng, 250, 3000), seconds=seconds)
     noise = hiss(rng, n, low_hz=between(rng, 2000, 8000), high_hz=16000) * decay(n, seconds)
     stick = click(rng, n, seconds=between(rng, 0.002, 0.012), low_hz=between(rng, 1500, 5000), high_hz=15000)
-    mixed = highpass(plates, between(rng, 500, 5000)) + between(rng, 0.2, 2) * noise + rng.uniform(0, 0.8) * stick
+    foot = modes(between(rng, 180, 600) * np.array([1, 1.7]), [1, 0.5], between(rng, 0.03, 0.2), n)
+    mixed = (
+        highpass(plates, between(rng, 200, 5000), order=1) + between(rng, 0.2, 2) * noise + rng.uniform(0, 0.8) * stick
+    )
+    mixed = peaked(mixed) + (rng.uniform(0, 0.4) * foot if chance(rng, 0.4) else 0.0)
     return peaked(mixed) * _closed_level(rng, n, seconds * 1.5)
 
 
@@ -120,9 +124,11 @@ def open_noise(rng: Rng) -> Sound:
 
 def open_plates(rng: Rng) -> Sound:
     """Two plates that touch: partials, and the sizzle between them."""
-    seconds = between(rng, 0.5, 3)
-    n = samples(min(seconds, rng.uniform(0.5, 1.6)))
-    plates = highpass(ringing(rng, n, low_hz=between(rng, 300, 3000), seconds=seconds), between(rng, 500, 5000))
+    seconds = between(rng, 0.6, 5)
+    n = samples(min(seconds, rng.uniform(0.4, 1.9)))
+    plates = highpass(
+        ringing(rng, n, low_hz=between(rng, 300, 3000), seconds=seconds), between(rng, 300, 5000), order=1
+    )
     sizzle = hiss(rng, n, low_hz=between(rng, 2500, 8000), high_hz=16000) * decay(n, seconds)
     stick = click(rng, n, seconds=between(rng, 0.002, 0.012), low_hz=2000, high_hz=15000)
     mixed = plates + between(rng, 0.3, 2) * sizzle + rng.uniform(0, 0.6) * stick

@@ -209,7 +209,7 @@ def stiff_string(rng: Rng, pitch: float) -> Sound:
         * np.exp(-stretched / between(rng, 600, 4000))
         * octaves_of(rng, len(k))
     )
-    lengths = between(rng, 2, 12) * 2 ** ((50 - pitch) / 18) / (1 + (stretched / 2500) ** 1.2)
+    lengths = np.maximum(between(rng, 2, 12) * 2 ** ((50 - pitch) / 18) / (1 + (stretched / 2500) ** 1.2), 0.25)
     out = np.zeros(n)
     for _ in range(int(rng.integers(1, 4))):
         beat = 2 ** (rng.uniform(-1.2, 1.2) / 1200)
