@@ -206,6 +206,7 @@ def shown_on(bar: Callable[[float, str], None]) -> Callable[[Progress], None]:
 
     def show(now: Progress) -> None:
         score = f", score {now.score:.3f}" if now.score is not None else ""
+        score += f" ({now.verdict})" if now.verdict else ""
         left = f"{now.eta_s / 60:.0f} min" if now.eta_s >= 90 else f"{now.eta_s:.0f} s"
         words = f"step {now.step} of {now.steps}{score}, {now.audio_s_per_s:.0f} s of sound a second, {left} left"
         bar(now.step / max(now.steps, 1), words if now.doing == "training" else now.doing)

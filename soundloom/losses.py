@@ -93,6 +93,12 @@ def kl_divergence(mean: Tensor, log_variance: Tensor, *, free_bits: float) -> Te
     return divergence.flatten(0, -2).mean(0).clamp_min(free_bits).sum()
 
 
+def active_latents(mean: Tensor, log_variance: Tensor, *, nats: float = 0.01) -> Tensor:
+    """How many dimensions of a latent say at least `nats` each: those that say less are never listened to."""
+    divergence = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1)
+    return (divergence.flatten(0, -2).mean(0) >= nats).sum()
+
+
 def weighted(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
     """The sum that is minimised: each term times its weight."""
     return torch.stack([weight * term for weight, term in terms]).sum()

@@ -2,11 +2,12 @@
 
 import dataclasses
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from soundloom.bank import SoundBank
 from soundloom.models.base import AbstractModel
@@ -29,12 +30,13 @@ def affordable(
     clock: Callable[[], float],
     device: torch.device,
     processes: int,
+    look: Callable[[AbstractModel, SoundBank], object],
 ) -> int:
     """How many steps fit into `budget_s` seconds of `clock`, measured with a throwaway copy of the model.
 
     A family whose config has `adversary_from` (0 to 1) has two phases, with dearer steps from that share of the run
     on. Both are timed, by taking the first and the last step of an endless run. What the measuring itself and the
-    validations take is subtracted.
+    validations take, each a `look` at the model, is subtracted.
     """
     began = clock()
     model = family.build(dataclasses.replace(values, steps=ENDLESS), seed=0).to(device).train()
@@ -45,7 +47,7 @@ def affordable(
         if share > 0:
             step_s += share * _step_s(model, bank, optimiser, step, clock, at_least_s=min(3.0, 0.02 * budget_s))
     validation_began = clock()
-    validate(model, bank, seed=0)
+    look(model, bank)
     validation_s = clock() - validation_began
     left_s = budget_s - (clock() - began)
     times = validations(bank, steps=int(left_s / step_s), step_sounds=model.batch_spec.size * processes)
@@ -57,9 +59,9 @@ def validations(bank: SoundBank, *, steps: int, step_sounds: int) -> int:
     and `VALIDATIONS` times at most.
 
     Counted in sounds and not in seconds, so that a run and its repetition validate at the same steps: a validation
-    goes forward only, a third of what its sounds would cost in training.
+    goes forward only, a third of what its sounds would cost in training, over sounds held out and as many seen.
     """
-    return max(1, min(VALIDATIONS, 3 * steps * step_sounds // (10 * len(held_out(bank)))))
+    return max(1, min(VALIDATIONS, 3 * steps * step_sounds // (20 * len(held_out(bank)))))
 
 
 def _step_s(
@@ -86,9 +88,16 @@ def _step_s(
 def held_out(bank: SoundBank) -> list[int]:
     """Up to `VALIDATION_CLIPS` held-out clips, spread evenly; of a bank too small to hold any out, those trained on."""
     clips = bank.clips("validation")
-    if len(clips) == 0:
-        clips = bank.clips("train")
-    places = np.linspace(0, len(clips) - 1, min(VALIDATION_CLIPS, len(clips))).round().astype(int)
+    return spread_evenly(clips if len(clips) else bank.clips("train"), VALIDATION_CLIPS)
+
+
+def spread_evenly(clips: NDArray[np.int64], most: int) -> list[int]:
+    """Up to `most` of the clips, first and last among them.
+
+    >>> spread_evenly(np.arange(10), 4)
+    [0, 3, 6, 9]
+    """
+    places = np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)
     return [int(clip) for clip in clips[places]]
 
 
@@ -100,10 +109,12 @@ def judged_on(bank: SoundBank) -> str:
 
 
 @torch.no_grad()
-def validate(model: AbstractModel, bank: SoundBank, *, seed: int) -> dict[str, float]:
-    """Mean losses on held-out sounds; always the same sounds and the same randomness."""
+def validate(
+    model: AbstractModel, bank: SoundBank, *, seed: int, clips: Sequence[int] | None = None
+) -> dict[str, float]:
+    """Mean losses on held-out sounds, or on `clips`; always the same sounds and the same randomness."""
     device, spec = next(model.parameters()).device, model.batch_spec
-    means, clips = Means({}), held_out(bank)
+    means, clips = Means({}), held_out(bank) if clips is None else clips
     model.eval()
     for i in range(0, len(clips), spec.size):
         batch = bank.take(spec, clips[i : i + spec.size]).to(device)

@@ -1,11 +1,13 @@
 """What a run sounds like so far: `previews/` and `report.html`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from soundloom import doctor
 from soundloom.audio import Waveform, write
 from soundloom.bank import SoundBank
 from soundloom.draw import Report, curves_svg, spectrogram_png
@@ -65,6 +67,7 @@ def report(folder: Path, state: State, sounds: dict[str, Waveform], *, title: st
         (f"best score (lower is better), on {judged_on}", "–" if state.best is None else f"{state.best:.3f}"),
     ]
     page.table(["", "figure"], [list(row) for row in facts])
+    _diagnosis(page, lines, state)
     if sounds:
         page.section("How it sounds")
         page.text(
@@ -72,7 +75,11 @@ def report(folder: Path, state: State, sounds: dict[str, Waveform], *, title: st
         )
     for name, sound in sounds.items():
         page.sound(name, sound)
-    for kind, words in (("validation", f"Losses on {judged_on}"), ("train", "Losses in training")):
+    for kind, words in (
+        ("validation", f"Losses on {judged_on}"),
+        ("train", "Losses in training"),
+        ("doctor", "What the doctor measures"),
+    ):
         shown = curves(lines, kind)
         if shown:
             page.section(words)
@@ -80,6 +87,17 @@ def report(folder: Path, state: State, sounds: dict[str, Waveform], *, title: st
             # one picture a loss: their sizes differ by orders of magnitude
             page.figure(curves_svg({name: points}, title=name, x_label="step", y_label=name))
     page.save(folder / "report.html")
+
+
+def _diagnosis(page: Report, lines: Sequence[Mapping[str, Any]], state: State) -> None:
+    """What the training doctor says, and the figures that it goes by over time."""
+    page.section("What the doctor says")
+    findings = doctor.diagnose(doctor.History.of(lines, state.config))
+    headers = ["verdict" if len(findings) == 1 else "verdict first", "what is seen", "what to do"]
+    page.table(headers, [[finding.name, finding.words, finding.advice] for finding in findings])
+    course = [line for line in lines if "verdict" in line]
+    if course:
+        page.table(["step", "verdict", "why"], [[line["step"], line["verdict"], line["words"]] for line in course])
 
 
 def _waveform(sound: torch.Tensor, sample_rate: int) -> Waveform:

@@ -21,7 +21,8 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands after `step` steps. `best` is the lowest validation score so far, None before the first.
+    """Where a run stands after `step` steps. `best` is the lowest validation score so far, of `best_step`;
+    None before the first.
 
     `run` are the settings that make the run what it is (family, settings, seed, budget, data): the same command
     resumes it, another one is refused. `means` are the losses since the last line of the log, as [sum, count].
@@ -35,6 +36,7 @@ class State:
     elapsed_s: float = 0.0
     cpu_s: float = 0.0
     best: float | None = None
+    best_step: int = 0
     means: dict[str, list[float]] = field(default_factory=dict)
     finished: str = ""
 

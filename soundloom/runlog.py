@@ -18,7 +18,7 @@ class Progress:
     """Where a run is, given to the `progress` callback after every step and before every longer pause.
 
     `doing` is "measuring", "training", "validating", "previewing", "saving" or "finished". `eta_s` is 0 while it is
-    not known. `audio_s_per_s` are seconds of sound trained on per second of the clock.
+    not known. `audio_s_per_s` are seconds of sound trained on per second of the clock. `verdict` is the doctor's.
     """
 
     doing: str
@@ -29,25 +29,37 @@ class Progress:
     audio_s_per_s: float
     losses: Mapping[str, float]
     score: float | None
+    verdict: str = ""
 
 
 class Log:
-    """`log.jsonl`, one JSON object a line: `{"step", "kind": "train" | "validation", ...}`.
+    """`log.jsonl`, one JSON object a line: `{"step", "kind", "elapsed_s", "losses": {...}}`.
 
-    Opened at a step, it drops the lines past that step, which a killed process wrote after its last save.
+    The kinds are "train", "validation", "doctor" (the vitals, with a "verdict" and its "words") and "broke" (a loss
+    that became NaN, in "words"). Opened at a step, it drops the lines past that step, which a killed process wrote
+    after its last save.
     """
 
     def __init__(self, path: Path, *, step: int, tensorboard: bool = False) -> None:
-        lines = [line for line in read_log(path) if line["step"] <= step]
+        lines = [line for line in read_log(path) if line["step"] <= step] if step else []
         with replacing(path) as part:
             part.write_text("".join(_line(line) for line in lines), encoding="utf-8")
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (held open for the run, closed by `close`)
         self._board = _board(path.parent / "tensorboard", step) if tensorboard else None
 
-    def write(self, step: int, kind: str, losses: Mapping[str, float], *, elapsed_s: float) -> None:
+    def write(
+        self,
+        step: int,
+        kind: str,
+        losses: Mapping[str, float],
+        *,
+        elapsed_s: float,
+        said: Mapping[str, str] | None = None,
+    ) -> None:
         shown = {name: value if math.isfinite(value) else None for name, value in losses.items()}
+        line = {"step": step, "kind": kind, "elapsed_s": round(elapsed_s, 3), "losses": shown, **(said or {})}
         try:
-            self._file.write(_line({"step": step, "kind": kind, "elapsed_s": round(elapsed_s, 3), "losses": shown}))
+            self._file.write(_line(line))
             self._file.flush()
         except OSError as error:
             raise StorageError(f"cannot write {self._file.name}: {error.strerror}; free some space") from None
@@ -82,7 +94,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def curves(lines: Sequence[Mapping[str, Any]], kind: str) -> dict[str, list[tuple[float, float]]]:
-    """The (step, value) of each loss in the lines of a kind, "train" or "validation"; what was not finite is not."""
+    """The (step, value) of each loss in the lines of a kind; what was not finite is not."""
     lines = [line for line in lines if line["kind"] == kind]
     names = dict.fromkeys(name for line in lines for name in line["losses"])
     return {

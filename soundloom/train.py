@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soundloom import checkpoint, licence, pace, preview, resume
+from soundloom import checkpoint, doctor, licence, pace, preview, resume, vitals
+from soundloom.audio import Waveform
 from soundloom.bank import SoundBank
 from soundloom.config import from_dict, to_dict
 from soundloom.errors import ConfigError, DivergedError, TrainingError
@@ -17,7 +18,7 @@ from soundloom.models.base import AbstractModel
 from soundloom.optimise import Optimiser
 from soundloom.paths import make_folder
 from soundloom.resume import State, keyed_generator
-from soundloom.runlog import Log, Means, Progress
+from soundloom.runlog import Log, Means, Progress, read_log
 from soundloom.runtime import World, alone_in, interrupts, joined, keep_memory, pick_device, set_threads
 
 ProgressCallback = Callable[[Progress], None]
@@ -29,7 +30,8 @@ class TrainConfig:
     `cpu_minutes` (of all processor cores together, for benchmarks) is given.
 
     `device` None takes the best there is; `threads` None keeps torch's choice, 1 makes runs repeatable bit for bit.
-    A killed run loses at most `save_every_s` seconds.
+    A killed run loses at most `save_every_s` seconds. `patience` stops a run after so many validations without a
+    better score; the best model is kept in any case.
     """
 
     steps: int | None = None
@@ -41,6 +43,7 @@ class TrainConfig:
     save_every_s: float = 60.0
     preview_every_s: float = 180.0
     tensorboard: bool = False
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         budget = {"steps": self.steps, "minutes": self.minutes, "cpu_minutes": self.cpu_minutes}
@@ -56,12 +59,14 @@ class TrainConfig:
         for name in ("save_every_s", "preview_every_s"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name):g}: it must be 0 or more seconds")
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError(f"patience is {self.patience}: it starts at 1 validation, for example --patience 4")
 
 
 @dataclass(frozen=True)
 class RunResult:
     """How a run ended. `already` says that it was finished before and nothing was done; `score` is the best one, lower
-    is better, on the sounds that `judged_on` names."""
+    is better, on the sounds that `judged_on` names. `findings` are the doctor's, the gravest first."""
 
     folder: Path
     step: int
@@ -72,6 +77,7 @@ class RunResult:
     judged_on: str
     message: str
     already: bool = False
+    findings: tuple[doctor.Finding, ...] = ()
 
 
 def fit(
@@ -113,6 +119,7 @@ def fit(
             "steps": config.steps,
             "minutes": config.minutes,
             "cpu_minutes": config.cpu_minutes,
+            "patience": config.patience,
             "data": data_hash(bank),
             "processes": world.size,
         }
@@ -161,7 +168,7 @@ def _begin(
         budget_s = 60 * (config.minutes or config.cpu_minutes or 0.0)
         device = world.device(pick_device(config.device))
         steps = pace.affordable(
-            family, values, bank, budget_s=budget_s, clock=clock, device=device, processes=world.size
+            family, values, bank, budget_s=budget_s, clock=clock, device=device, processes=world.size, look=_look
         )
         steps = world.leaders(steps)
     return State(
@@ -171,6 +178,11 @@ def _begin(
         elapsed_s=time.monotonic() - began,
         cpu_s=time.process_time() - began_cpu,
     )
+
+
+def _look(model: AbstractModel, bank: SoundBank, *, seed: int = 0) -> tuple[dict[str, float], dict[str, float]]:
+    """What a validation measures: the losses on held-out sounds, and the vitals."""
+    return pace.validate(model, bank, seed=seed), vitals.measure(model, bank, seed=seed)
 
 
 class _Run:
@@ -201,11 +213,13 @@ class _Run:
         self.log_every = max(1, min(50, self.steps // 200))
         self.log = Log(folder / "log.jsonl", step=state.step, tensorboard=config.tensorboard) if world.leads else None
         self.step_s = 0.0  # a running mean
+        self.verdict: doctor.Finding | None = None
         self.began, self.began_cpu = time.monotonic(), time.process_time()
 
     def go(self) -> RunResult:
         saved = previewed = time.monotonic()
         if self.state.step == 0:
+            self._look_at_the_untrained()
             self._save()
         with interrupts() as interrupted:
             while self.state.step < self.steps:
@@ -216,9 +230,10 @@ class _Run:
                 if self.state.step % self.validate_every == 0 or self.state.step == self.steps:
                     self._validate()
                 now = time.monotonic()
-                stop, over, save, listen = self.world.agree(
+                stop, over, impatient, save, listen = self.world.agree(
                     interrupted.is_set(),
                     self._is_over(),
+                    self._is_impatient(),
                     now - saved > self.config.save_every_s,
                     now - previewed > self.config.preview_every_s,
                 )
@@ -231,8 +246,8 @@ class _Run:
                 if stop:
                     self._close()
                     raise KeyboardInterrupt
-                if over:
-                    break
+                if over or impatient:
+                    return self._finish(impatient=impatient)
             return self._finish()
 
     def _step(self) -> dict[str, float]:
@@ -243,6 +258,7 @@ class _Run:
         try:
             losses = self.model.train_step(batch.to(device), step=step, generator=generator, update=self.optimiser)
         except DivergedError as error:
+            self._tell_of_the_break(str(error))
             raise DivergedError(f"{error}; {self._advice()}") from None
         self.optimiser.end_step()
         self.state = dataclasses.replace(self.state, step=step + 1)
@@ -267,13 +283,34 @@ class _Run:
             return
         self._tell("validating", {})
         with self.optimiser.averaged():
-            losses = pace.validate(self.model, self.bank, seed=self.config.seed)
+            losses, signs = _look(self.model, self.bank, seed=self.config.seed)
             score = losses.get("score", math.inf)
             assert self.log is not None
             self.log.write(self.state.step, "validation", losses, elapsed_s=self._elapsed_s())
             if self.state.best is None or score < self.state.best:
-                self.state = dataclasses.replace(self.state, best=score)
+                self.state = dataclasses.replace(self.state, best=score, best_step=self.state.step)
                 checkpoint.save(self.model, self.folder, card=self._card(losses))
+        self.verdict = self._diagnosed({"step": self.state.step, "kind": "doctor", "losses": signs})[0]
+        said = {"verdict": self.verdict.name, "words": self.verdict.words}
+        self.log.write(self.state.step, "doctor", signs, elapsed_s=self._elapsed_s(), said=said)
+        self._tell("validating", {})
+
+    def _diagnosed(self, *lines: dict[str, Any]) -> tuple[doctor.Finding, ...]:
+        """What the doctor says to the log and to `lines` that are not in it yet."""
+        every = [*read_log(self.folder / "log.jsonl"), *lines]
+        return doctor.diagnose(doctor.History.of(every, self.state.config))
+
+    def _look_at_the_untrained(self) -> None:
+        """The score of random weights, which everything later is held against."""
+        if self.log:
+            losses = pace.validate(self.model, self.bank, seed=self.config.seed)
+            untrained = {"untrained_score": losses.get("score", math.nan)}
+            self.log.write(0, "doctor", untrained, elapsed_s=self._elapsed_s())
+
+    def _tell_of_the_break(self, words: str) -> None:
+        if self.log:
+            self.log.write(self.state.step, "broke", {}, elapsed_s=self._elapsed_s(), said={"words": words})
+            self._report({})
 
     def _preview(self) -> None:
         if not self.world.leads:
@@ -284,6 +321,9 @@ class _Run:
             sounds = preview.listen(self.model, self.bank, pace.held_out(self.bank), seed=self.config.seed)
         self.model.train()
         preview.keep(sounds, self.folder, step=self.state.step)
+        self._report(sounds)
+
+    def _report(self, sounds: dict[str, Waveform]) -> None:
         title = f"{self.state.family} · {Path(self.bank.folder).name}"
         judged_on = pace.judged_on(self.bank)
         preview.report(self.folder, self._now(), sounds, title=title, judged_on=judged_on)
@@ -295,14 +335,17 @@ class _Run:
         self.log.flush()  # first: a log longer than the state is cut, a shorter one would have a hole
         resume.save(self.folder, self._now(), self.model, self.optimiser)
 
-    def _finish(self) -> RunResult:
-        done = self.state.step == self.steps
-        why = (
-            f"finished: {self.steps} steps"
-            if done
-            else f"finished: the time is over at step {self.state.step} of {self.steps}"
-        )
-        if not done:
+    def _finish(self, *, impatient: bool = False) -> RunResult:
+        if self.state.step == self.steps:
+            why = f"finished: {self.steps} steps"
+        elif impatient:
+            why = (
+                f"finished: stopped before it gets worse, at step {self.state.step} of {self.steps}, after "
+                f"{self.config.patience} validations without a better score; the model of step "
+                f"{self.state.best_step} is kept"
+            )
+        else:
+            why = f"finished: the time is over at step {self.state.step} of {self.steps}"
             self._validate()
         self.state = dataclasses.replace(self.state, finished=why)
         self._preview()
@@ -346,6 +389,12 @@ class _Run:
             return self._elapsed_s() + self.step_s > 60 * self.config.minutes
         return self.config.cpu_minutes is not None and self._cpu_s() > 60 * self.config.cpu_minutes
 
+    def _is_impatient(self) -> bool:
+        """Whether `patience` validations have gone by since the best one. Only the leading process can tell."""
+        if self.config.patience is None or not self.world.leads:
+            return False
+        return self.state.step - self.state.best_step >= self.config.patience * self.validate_every
+
     def _tell(self, doing: str, losses: dict[str, float]) -> None:
         if self.progress is None:
             return
@@ -355,8 +404,8 @@ class _Run:
         if self.config.minutes is not None:
             eta_s = min(eta_s, max(0.0, 60 * self.config.minutes - elapsed_s))
         rate = audio_s / self.step_s if self.step_s else 0.0
-        best = self.state.best
-        self.progress(Progress(doing, self.state.step, self.steps, elapsed_s, eta_s, rate, losses, best))
+        best, verdict = self.state.best, self.verdict.name if self.verdict else ""
+        self.progress(Progress(doing, self.state.step, self.steps, elapsed_s, eta_s, rate, losses, best, verdict))
 
 
 def _result(folder: Path, state: State, bank: SoundBank, *, already: bool = False) -> RunResult:
@@ -370,6 +419,7 @@ def _result(folder: Path, state: State, bank: SoundBank, *, already: bool = Fals
         judged_on=pace.judged_on(bank),
         message=state.finished,
         already=already,
+        findings=doctor.diagnose(doctor.History.read(folder, state.config)),
     )
 
 

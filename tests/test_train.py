@@ -206,7 +206,7 @@ def test_minutes_count_over_resumes_and_steps_are_kept(bank, tmp_path, clock):
     before = resume.read(tmp_path / "run")
     clock.now += 86400  # a day later, on a machine half as fast
     result = run(bank, tmp_path / "run", family=costing(clock, 1.0, 1.0), minutes=2.0)
-    assert result.steps == before.config["steps"] > 200
+    assert result.steps == before.config["steps"] > 190
     assert result.message == f"finished: the time is over at step {result.step} of {result.steps}"
     assert 115 < result.elapsed_s <= 121
     assert run(bank, tmp_path / "run", family=family, minutes=2.0).already
@@ -261,9 +261,9 @@ def test_a_bank_too_small_to_hold_any_sound_out_is_trained_on(tmp_path):
 
 
 def test_validations_take_a_tenth_of_a_run_at_most(bank):
-    """4 sounds a step, forward and backward, against 4 held-out ones forward: a third of a step each."""
+    """4 sounds a step, forward and backward, against 4 held-out and 4 seen ones forward, at a third."""
     assert [pace.validations(bank, steps=steps, step_sounds=4) for steps in (1, 10, 30, 66, 67, 9999)] == [
-        1, 3, 9, 19, 20, 20,
+        1, 1, 4, 9, 10, 20,
     ]  # fmt: skip
 
 

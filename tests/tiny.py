@@ -119,7 +119,10 @@ class TinyBank:
         return {"train": every[every % 6 != 0], "validation": every[every % 6 == 0], None: every}[split]
 
     def column(self, name: str) -> NDArray[Any]:
-        columns = {"hash": [f"{abs(sound).sum():.6f}" for sound in self._audio]}
+        columns = {
+            "hash": [f"{abs(sound).sum():.6f}" for sound in self._audio],
+            "gain_db": [-6.0] * len(self._audio),
+        }
         return np.array(columns.get(name, [None] * len(self._audio)))
 
     def audio(self, clip: int) -> Waveform:

@@ -4,7 +4,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from soundloom.commands.flags import MAKING, Making, Out, Settings, app, quoted
+from soundloom.commands.flags import MAKING, OUTPUT, Making, Out, Output, Settings, app, quoted
 from soundloom.terminal import Terminal
 
 
@@ -18,6 +18,7 @@ def train(
     minutes: float | None = None,
     steps: int | None = None,
     cpu_minutes: float | None = None,
+    patience: int | None = None,
     set_: Settings = None,
     making: Making = MAKING,
 ) -> None:
@@ -40,6 +41,8 @@ def train(
         How long, in training steps, instead of minutes.
     cpu_minutes
         How long, in minutes of processor time, instead: for comparisons.
+    patience
+        Stop after so many validations without a better score; a run has up to twenty. The best model is kept anyway.
     """
     from soundloom import api
     from soundloom.bank import SoundBank
@@ -47,7 +50,14 @@ def train(
 
     if minutes is None and steps is None and cpu_minutes is None:
         minutes = 10.0
-    config = TrainConfig(minutes=minutes, steps=steps, cpu_minutes=cpu_minutes, seed=making.seed, device=making.device)
+    config = TrainConfig(
+        minutes=minutes,
+        steps=steps,
+        cpu_minutes=cpu_minutes,
+        seed=making.seed,
+        device=making.device,
+        patience=patience,
+    )
     follows = os.environ.get("RANK", "0") != "0"  # of the processes that torchrun starts, one speaks
     terminal = Terminal(quiet=making.quiet or follows, json=making.json and not follows)
     sounds = SoundBank.load(bank)
@@ -60,8 +70,32 @@ def train(
         result = fit(family, sounds, config, out, settings=set_ or (), progress=api.shown_on(bar))
     score = "" if result.score is None else f", best score {result.score:.3f} (lower is better) on {result.judged_on}"
     said = "was already " if result.already else ""
-    terminal.say(f"{said}{result.message}{score}\nmodel: {out}\nnext: {_next_step(family, out)}")
-    terminal.document({**asdict(result), "family": family})
+    terminal.say(f"{said}{result.message}{score}")
+    for finding in result.findings:
+        terminal.say(f"doctor: {finding.name}: {finding.words}" + (f"; {finding.advice}" if finding.sick else ""))
+    terminal.say(f"model: {out}\nnext: {_next_step(family, out)}")
+    terminal.document({**asdict(result), "verdict": result.findings[0].name, "family": family})
+
+
+@app.command(sort_key=2.5)
+def doctor(run: Path, /, *, output: Output = OUTPUT) -> None:
+    """Say whether a run is bad or just unfinished: a verdict in words, with the evidence and what to do about it.
+
+    It goes by what `soundloom train` measured at each validation, and needs neither the bank nor the model. The
+    verdicts are: diverging, silence, clipping, diverging adversary, collapsed latents, mode collapse, memorising,
+    noise floor; and of a run that is well: improving, plateau, too early to say.
+
+    Parameters
+    ----------
+    run
+        A folder made by `soundloom train`, finished or not.
+    """
+    from soundloom.doctor import examine
+
+    terminal = output.terminal()
+    examination = examine(run)
+    terminal.say(examination.words())
+    terminal.document(examination.document())
 
 
 def _next_step(family: str, out: Path) -> str:

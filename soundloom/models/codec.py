@@ -24,6 +24,7 @@ from soundloom.config import override
 from soundloom.errors import ConfigError
 from soundloom.losses import (
     TERM_WEIGHTS,
+    active_latents,
     kl_divergence,
     reconstruction_score,
     reconstruction_terms,
@@ -168,6 +169,7 @@ class Codec(AbstractModel):
                 reconstruction_score(made, real, n_fft=self.head.n_fft, sample_rate=self.config.sample_rate)
             ),
             "kl": float(kl),
+            "active_latents": float(active_latents(mean, log_variance)),
         }
 
     def _autoencode(

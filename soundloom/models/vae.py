@@ -25,6 +25,7 @@ from soundloom.config import override
 from soundloom.errors import ConfigError, ModelError
 from soundloom.losses import (
     TERM_WEIGHTS,
+    active_latents,
     kl_divergence,
     reconstruction_score,
     reconstruction_terms,
@@ -173,7 +174,8 @@ class VAE(AbstractModel):
         )
         score = reconstruction_score(made, real, n_fft=self.head.n_fft, sample_rate=self.config.sample_rate)
         kl = kl_divergence(mean, log_variance, free_bits=0.0)
-        return {"score": float(score), "kl": float(kl), **{name: float(term) for name, term in beside.items()}}
+        latents = {"kl": float(kl), "active_latents": float(active_latents(mean, log_variance))}
+        return {"score": float(score), **latents, **{name: float(term) for name, term in beside.items()}}
 
     def _crop_starts(self, batch: Batch, frames: int, generator: torch.Generator) -> Tensor:
         """The first frame of what is rendered of each sound [B]: the attack in two of five, else anywhere."""
