@@ -16,7 +16,6 @@ from soundloom.resume import keyed_generator
 from soundloom.runlog import Means
 
 VALIDATIONS = 20  # over a run, fewer where they would take more than a tenth of it
-VALIDATION_CLIPS = 32
 ENDLESS = 10**9  # steps
 PLANNED = 0.94  # of a budget: a schedule that ends early is whole, one that is cut short is not
 
@@ -50,18 +49,19 @@ def affordable(
     look(model, bank)
     validation_s = clock() - validation_began
     left_s = budget_s - (clock() - began)
-    times = validations(bank, steps=int(left_s / step_s), step_sounds=model.batch_spec.size * processes)
+    together = model.batch_spec.size * processes
+    times = validations(len(held_out(bank, most=model.validation_clips)), steps=int(left_s / step_s), together=together)
     return max(1, int(PLANNED * (left_s - times * validation_s) / step_s))
 
 
-def validations(bank: SoundBank, *, steps: int, step_sounds: int) -> int:
-    """How often a run of `steps`, each on `step_sounds`, validates: within about a tenth of its time, at least once,
-    and `VALIDATIONS` times at most.
+def validations(clips: int, *, steps: int, together: int) -> int:
+    """How often a run of `steps`, each on `together` sounds, validates on `clips` sounds: within about a tenth of its
+    time, at least once, and `VALIDATIONS` times at most.
 
     Counted in sounds and not in seconds, so that a run and its repetition validate at the same steps: a validation
     goes forward only, a third of what its sounds would cost in training, over sounds held out and as many seen.
     """
-    return max(1, min(VALIDATIONS, 3 * steps * step_sounds // (20 * len(held_out(bank)))))
+    return max(1, min(VALIDATIONS, 3 * steps * together // (20 * clips)))
 
 
 def _step_s(
@@ -85,10 +85,10 @@ def _step_s(
     return statistics.median(took[1:])
 
 
-def held_out(bank: SoundBank) -> list[int]:
-    """Up to `VALIDATION_CLIPS` held-out clips, spread evenly; of a bank too small to hold any out, those trained on."""
+def held_out(bank: SoundBank, *, most: int = AbstractModel.validation_clips) -> list[int]:
+    """Up to `most` held-out clips, spread evenly; of a bank too small to hold any out, those trained on."""
     clips = bank.clips("validation")
-    return spread_evenly(clips if len(clips) else bank.clips("train"), VALIDATION_CLIPS)
+    return spread_evenly(clips if len(clips) else bank.clips("train"), most)
 
 
 def spread_evenly(clips: NDArray[np.int64], most: int) -> list[int]:
@@ -114,7 +114,7 @@ def validate(
 ) -> dict[str, float]:
     """Mean losses on held-out sounds, or on `clips`; always the same sounds and the same randomness."""
     device, spec = next(model.parameters()).device, model.batch_spec
-    means, clips = Means({}), held_out(bank) if clips is None else clips
+    means, clips = Means({}), held_out(bank, most=model.validation_clips) if clips is None else clips
     model.eval()
     for i in range(0, len(clips), spec.size):
         batch = bank.take(spec, clips[i : i + spec.size]).to(device)

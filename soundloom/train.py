@@ -14,7 +14,7 @@ from soundloom.audio import Waveform
 from soundloom.bank import SoundBank
 from soundloom.config import from_dict, to_dict
 from soundloom.errors import ConfigError, DivergedError, TrainingError
-from soundloom.models.base import AbstractModel
+from soundloom.models.base import AbstractModel, Calibrates
 from soundloom.optimise import Optimiser
 from soundloom.paths import make_folder
 from soundloom.resume import State, keyed_generator
@@ -209,7 +209,8 @@ class _Run:
             resume.restore(folder, self.model, self.optimiser, step=state.step)
         self.means = Means(state.means)
         together = self.model.batch_spec.size * world.size
-        self.validate_every = max(1, self.steps // pace.validations(bank, steps=self.steps, step_sounds=together))
+        judging = len(pace.held_out(bank, most=self.model.validation_clips))
+        self.validate_every = max(1, self.steps // pace.validations(judging, steps=self.steps, together=together))
         self.log_every = max(1, min(50, self.steps // 200))
         self.log = Log(folder / "log.jsonl", step=state.step, tensorboard=config.tensorboard) if world.leads else None
         self.step_s = 0.0  # a running mean
@@ -289,6 +290,8 @@ class _Run:
             self.log.write(self.state.step, "validation", losses, elapsed_s=self._elapsed_s())
             if self.state.best is None or score < self.state.best:
                 self.state = dataclasses.replace(self.state, best=score, best_step=self.state.step)
+                if isinstance(self.model, Calibrates):
+                    self.model.calibrate(self.bank, pace.held_out(self.bank, most=self.model.validation_clips))
                 checkpoint.save(self.model, self.folder, card=self._card(losses))
         self.verdict = self._diagnosed({"step": self.state.step, "kind": "doctor", "losses": signs})[0]
         said = {"verdict": self.verdict.name, "words": self.verdict.words}

@@ -41,7 +41,7 @@ def measure(model: AbstractModel, bank: SoundBank, *, seed: int) -> dict[str, fl
     gains = bank.column("gain_db")[bank.clips("train")]
     figures = {"bank_level_db": median(float(gain) for gain in gains)}
     if len(bank.clips("validation")):
-        seen = pace.spread_evenly(bank.clips("train"), len(pace.held_out(bank)))
+        seen = pace.spread_evenly(bank.clips("train"), len(pace.held_out(bank, most=model.validation_clips)))
         figures["seen_score"] = pace.validate(model, bank, seed=seed, clips=seen).get("score", math.nan)
     rate = int(model.config.sample_rate)
     model.eval()

@@ -262,9 +262,9 @@ def test_a_bank_too_small_to_hold_any_sound_out_is_trained_on(tmp_path):
 
 def test_validations_take_a_tenth_of_a_run_at_most(bank):
     """4 sounds a step, forward and backward, against 4 held-out and 4 seen ones forward, at a third."""
-    assert [pace.validations(bank, steps=steps, step_sounds=4) for steps in (1, 10, 30, 66, 67, 9999)] == [
-        1, 1, 4, 9, 10, 20,
-    ]  # fmt: skip
+    clips = len(pace.held_out(bank))
+    found = [pace.validations(clips, steps=steps, together=4) for steps in (1, 10, 30, 66, 67, 9999)]
+    assert found == [1, 1, 4, 9, 10, 20]
 
 
 def test_two_runs_do_not_share_a_folder(bank, tmp_path):

@@ -56,6 +56,7 @@ class AbstractModel(nn.Module, ABC):
 
     family: ClassVar[str]
     Config: ClassVar[type]
+    validation_clips: ClassVar[int] = 32  # held-out sounds that decide which checkpoint is kept
     config: Any
 
     @classmethod
@@ -152,6 +153,14 @@ class Classifies(Protocol):
 
     def classify(self, audio: Tensor) -> Opinion:
         """audio [B, T] at the model's rate, from the onset on, of any length, silent after its end."""
+
+
+@runtime_checkable
+class Calibrates(Protocol):
+    """A family whose word has to be measured on held-out sounds before it can be relied on."""
+
+    def calibrate(self, bank: SoundBank, clips: Sequence[int]) -> None:
+        """Called with held-out clips before a checkpoint is kept; it changes buffers and no parameter."""
 
 
 @runtime_checkable

@@ -94,6 +94,7 @@ class Lesson:
 class Classifier(AbstractModel):
     family = "classifier"
     Config = ClassifierConfig
+    validation_clips = 512  # they are short, and a share of right ones needs many
     config: ClassifierConfig
     temperature: Tensor  # scalar: logits are divided by it, so that a confidence of 0.8 is right in 8 of 10 sounds
     members: Tensor  # [labels, tags]
