@@ -106,14 +106,11 @@ def test_what_is_mixed_has_the_tags_of_both_and_no_pitch():
 
 def test_hidden_stripes_are_at_most_a_fifth():
     hidden = classifier.hide_stripes(torch.zeros(200, 3, 96, 40), 1.0, generator=seeded()) == -1
-    whole = hidden.flatten(2).all(2)  # windows
-    assert 60 < int(whole.any(1).sum()) < 140
-    assert whole.sum(1).max() == 1
-    seen = hidden[torch.arange(200), whole.int().argmin(1)]  # [B, 96, 40] of a window that is left
-    rows, frames = seen.all(2).sum(1), seen.all(1).sum(1)
+    rows, frames = hidden[:, 0].all(2).sum(1), hidden[:, 0].all(1).sum(1)
     assert rows.max() <= 96 / 5 + 1
     assert frames.max() <= 40 / 5 + 1
     assert rows.float().mean() > 5
+    assert (hidden[:, 0] == hidden[:, 2]).all()
 
 
 def test_recoloured_levels_stay_levels():

@@ -394,20 +394,19 @@ def recoloured(levels: Tensor, share: float, *, generator: torch.Generator) -> T
 
 
 def hide_stripes(levels: Tensor, share: float, *, generator: torch.Generator) -> Tensor:
-    """SpecAugment (Park et al., 2019): in a share of the sounds a stripe of up to a fifth of the frequencies, one of up
-    to a fifth of the time, and one of the three windows, each by itself, is silenced. levels [B, 3, bands, N]."""
-    b, windows, *sizes = levels.shape
-    u = torch.rand(3, 3, b, generator=generator, device=generator.device).to(levels.device)
-    chosen = u[2] < share
-    blind = torch.arange(windows, device=levels.device) == (u[0, 2] * windows).long()[:, None]
-    hidden = (blind & (u[2, 2] < share / 2)[:, None])[:, :, None, None]
+    """SpecAugment (Park et al., 2019): in a share of the sounds a stripe of up to a fifth of the frequencies, and in a
+    share one of up to a fifth of the time, is silenced. levels [B, 3, bands, N]."""
+    b, _, *sizes = levels.shape
+    u = torch.rand(3, 2, b, generator=generator, device=generator.device).to(levels.device)
+    stripes = []
     for axis, size in enumerate(sizes):
         width = u[0, axis] * size / 5
         start = u[1, axis] * (size - width)
         at = torch.arange(size, device=levels.device)
-        stripe = (at >= start[:, None]) & (at < (start + width)[:, None]) & chosen[axis][:, None]
-        hidden = hidden | (stripe[:, None, :, None] if axis == 0 else stripe[:, None, None, :])
-    return torch.where(hidden, -1.0, levels)
+        inside = (at >= start[:, None]) & (at < (start + width)[:, None])
+        stripes.append(inside & (u[2, axis] < share)[:, None])
+    rows, frames = stripes
+    return torch.where(rows[:, None, :, None] | frames[:, None, None, :], -1.0, levels)
 
 
 def with_tones(lesson: Lesson, share: float, *, sample_rate: int, generator: torch.Generator) -> Lesson:
