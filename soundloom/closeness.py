@@ -12,7 +12,7 @@ from soundloom.bank import SoundBank
 from soundloom.errors import BankError
 from soundloom.features import Descriptors, describe
 from soundloom.figures import Figure, Section, sentences, share_interval
-from soundloom.models.base import Codes, Embeds
+from soundloom.models.base import Codes, Embeds, Samples
 from soundloom.run import Run, families_that
 
 IN_TUNE_CENTS = 50.0
@@ -58,15 +58,16 @@ def resynthesised(
 ) -> tuple[tuple[SoundFigures, ...], tuple[tuple[Waveform, Waveform], ...]]:
     """Up to `most` sounds of a split, from their audio alone: the figures, and each sound with its re-synthesis.
 
-    Nothing where the family takes no sounds apart. Raises `BankError` where the split is empty.
+    Nothing where the family takes no sounds apart. Where the split is empty: nothing for a family that makes new sounds
+    to be judged by, `BankError` for any other.
     """
+    clips = bank.clips(split)
     if not isinstance(run.model, Codes | Embeds):
         return (), ()
-    clips = bank.clips(split)
     if len(clips) == 0 or most < 1:
-        sizes = ", ".join(f"{name} {len(bank.clips(name))}" for name in ("train", *HOLDS_OUT))
-        judged = f"{min(len(clips), most)} sounds of the split '{split}' to judge"
-        raise BankError(f"{judged}: the bank has {sizes}; --split takes another")
+        if isinstance(run.model, Samples):
+            return (), ()
+        raise BankError(too_few(bank, split=split, most=most))
     places = np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)
     rows, pairs = [], []
     for i, clip in enumerate(clips[places]):
@@ -78,6 +79,13 @@ def resynthesised(
         if progress:
             progress(i + 1, len(places))
     return tuple(rows), tuple(pairs)
+
+
+def too_few(bank: SoundBank, *, split: str, most: int) -> str:
+    """Why no sound of a split can be judged, and what to do."""
+    sizes = ", ".join(f"{name} {len(bank.clips(name))}" for name in ("train", *HOLDS_OUT))
+    judged = f"{min(len(bank.clips(split)), most)} sounds of the split '{split}' to judge"
+    return f"{judged}: the bank has {sizes}; --split takes another"
 
 
 def compare(path: str, original: Waveform, made: Waveform, *, pitched: bool) -> SoundFigures:
@@ -117,12 +125,16 @@ def pitch_hz(facts: Descriptors) -> float:
     return float(voiced.median()) if len(voiced) else 0.0
 
 
-def closeness(run: Run, sounds: Sequence[SoundFigures], *, split: str, pitched: int) -> Section:
-    """The section: means over the sounds, the median for the onset. `pitched`: how many of them have a pitch."""
+def closeness(run: Run, bank: SoundBank, sounds: Sequence[SoundFigures], *, split: str) -> Section:
+    """The section: means over the sounds, the median for the onset."""
     title = "Closeness"
-    if not sounds:
+    if not isinstance(run.model, Codes | Embeds):
         which = families_that("encode", "embed")
         return Section("closeness", title, why_not=f"a {run.family} takes no sounds apart; a {which} does.")
+    if not sounds:
+        return Section("closeness", title, why_not=f"{too_few(bank, split=split, most=1)}.")
+    of_these = np.isin(bank.column("path"), [sound.path for sound in sounds])
+    pitched = int(np.isfinite(np.asarray(bank.column("pitch"), float)[of_these]).sum())
     figures = []
     for name, words, help in _MEANS:
         values = np.array([getattr(sound, name) for sound in sounds], float)

@@ -109,8 +109,8 @@ def evaluate(
 
     Re-syntheses: up to `most` sounds of a split, from their audio alone. New sounds: `samples` of them (None: as many
     as there are training sounds, 40 to 200; 0: none), with the labels and pitches of held-out sounds. A classifier: its
-    labels on up to `most` sounds of the split. `progress(done, total)` starts anew for each. Raises `BankError` where
-    the split is empty, `ConfigError` for a number of samples out of range.
+    labels on up to `most` sounds of the split. `progress(done, total)` starts anew for each. What cannot be measured is
+    said in its section. Raises `BankError` where that is all, `ConfigError` for a number of samples out of range.
     """
     samples = usual_samples(bank) if samples is None else samples
     if not 0 <= samples <= MOST_SAMPLES:
@@ -120,10 +120,8 @@ def evaluate(
         ear = Ear.load(run.folder, device=str(run.device))
         return Evaluation(facts, sections=(recognition(ear, bank, split=split, most=most),))
     rows, pairs = resynthesised(run, bank, split=split, most=most, progress=progress)
-    paths = {row.path for row in rows}
-    pitched = int(np.isfinite(np.asarray(bank.column("pitch"), float)[np.isin(bank.column("path"), list(paths))]).sum())
     again = tuple((row.path, *pair) for row, pair in zip(rows, pairs, strict=True))
-    close = closeness(run, rows, split=split, pitched=pitched)
+    close = closeness(run, bank, rows, split=split)
     if not isinstance(run.model, Samples) or samples == 0:
         why = "no new sounds were asked for." if isinstance(run.model, Samples) else (
             f"a {run.family} makes no new sounds; a {families_that('sample')} does."

@@ -111,7 +111,7 @@ def variety(material: Material, bank: SoundBank, *, generator: np.random.Generat
     )
     silent = f"{material.silent} of the {len(made)} new sounds are silent." if material.silent else ""
     lost = f"{material.lost} new sounds had samples that are no numbers and are left out." if material.lost else ""
-    why_not = f"Spread of {single} labels: each has a single sound." if single else ""
+    why_not = f"Spread: labels with a single sound, of which there are {single}." if single else ""
     return Section("variety", title, tuple(figures), sentences([silent, lost, words]), why_not)
 
 

@@ -166,9 +166,8 @@ def _labels(material: Material, bank: SoundBank, heard: Opinions | None) -> Sect
     asked = [i for i, label in enumerate(material.labels) if label is not None]
     known = {str(label) for label in bank.column("label")[material.train] if label}
     if len(known) < 2 or len(asked) < FEWEST:
-        why = f"the training sounds have {len(known)} labels; it takes 2" if len(known) < 2 else (
-            f"{len(asked)} sounds were asked to have one; it takes {FEWEST}"
-        )  # fmt: skip
+        asking = f"{len(asked)} sounds were asked to have one; it takes {FEWEST}"
+        why = "the training sounds have fewer than two" if len(known) < 2 else asking
         return Section("label", "", why_not=f"Label: {why}.")
     wanted = [str(material.labels[i]) for i in asked]
     column = bank.column("label")
