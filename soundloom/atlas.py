@@ -112,9 +112,9 @@ def principal(points: Floats, dimensions: int) -> Principal:
 
     The sign of a direction means nothing: it is such that the point farthest out along it is on the positive side.
 
-    >>> found = principal(np.float32([[0, 0], [2, 2], [4, 4]]), 2)
-    >>> found.points[:, 0].round(2).tolist(), [round(part, 6) for part in found.parts]
-    ([-2.83, 0.0, 2.83], [1.0, 0.0])
+    >>> found = principal(np.float32([[0, 0], [0, 0], [3, 4]]), 2)
+    >>> [round(float(x), 2) for x in found.points[:, 0]], [round(part, 6) for part in found.parts]
+    ([-1.67, -1.67, 3.33], [1.0, 0.0])
     """
     centred = torch.from_numpy(np.asarray(points, np.float64))
     centred = centred - centred.mean(0)
@@ -123,10 +123,7 @@ def principal(points: Floats, dimensions: int) -> Principal:
     found = min(dimensions, len(values))
     made[:, :found] = (left[:, :found] * values[:found]).numpy()
     for column in made.T:
-        farthest = int(np.abs(column).round(9).argmax())
-        # Of two equally far out, the later one: so that a row of points runs from left to right.
-        farthest = len(column) - 1 - int(np.abs(column).round(9)[::-1].argmax()) if column[farthest] < 0 else farthest
-        column *= -1 if column[farthest] < 0 else 1
+        column *= np.sign(column[np.abs(column).argmax()]) or 1.0
     total = max(float(values.square().sum()), 1e-12)
     parts = [float(value) ** 2 / total for value in values[:found]]
     return Principal(made.astype(np.float32), tuple(parts + [0.0] * (dimensions - found)))

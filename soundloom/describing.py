@@ -81,7 +81,7 @@ def describe(sound: Waveform, opinion: Opinion | None = None) -> Description:
     >>> t = np.arange(22050) / 44100
     >>> note = np.sin(2 * np.pi * 440 * t) * np.exp(-12 * t)
     >>> describe(Waveform(note[None].astype(np.float32), 44100), Opinion(label="bell", pitch=69.0)).sentence
-    'warm bell, A4, sharp attack, 0.5 s'
+    'dark bell, A4, sharp attack, 0.5 s'
     """
     whole, turned_up_db = ready(sound)
     if whole.seconds > LONG_S:
