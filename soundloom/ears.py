@@ -15,11 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from soundloom import checkpoint, features
+from soundloom import checkpoint, features, spectral
 from soundloom.audio import Waveform, resample
 from soundloom.errors import AudioError, ModelError
 from soundloom.models.base import Opinion
 from soundloom.models.classifier import Classifier
+from soundloom.spectral import default_hop
 
 Floats = NDArray[np.float32]
 
@@ -153,14 +154,8 @@ class Ear:
         if len(x) == 0:
             nothing = tuple(0.0 for _ in self.labels)
             return Heard(None, 0.0, None, 0.0, 0.0, nothing, opinion.embedding.numpy())
-        audio = torch.from_numpy(x[: int(PITCH_S * self.sample_rate)])[None]
-        found = features.describe(audio, torch.tensor([audio.shape[1]]), sample_rate=self.sample_rate)
-        pitch, confidence = merged_pitch(
-            float(found.pitch[0]),
-            float(found.pitch_confidence[0]),
-            float(opinion.pitch),
-            float(opinion.pitch_confidence),
-        )
+        tracked, sure = tracked_pitch(x[: int(PITCH_S * self.sample_rate)], sample_rate=self.sample_rate)
+        pitch, confidence = merged_pitch(tracked, sure, float(opinion.pitch), float(opinion.pitch_confidence))
         best = int(chances.argmax())
         return Heard(
             label=self.labels[best] if chances[best] > SURE else None,
@@ -171,6 +166,15 @@ class Ear:
             chances=tuple(chances.tolist()),
             embedding=opinion.embedding.numpy(),
         )
+
+
+def tracked_pitch(x: Floats, *, sample_rate: int) -> tuple[float, float]:
+    """The one pitch of a sound [T] by signal processing, MIDI, NaN where it has none, and how sure it is, 0 to 1."""
+    audio, hop_length = torch.from_numpy(x)[None], default_hop(sample_rate)
+    track = features.track_pitch(audio, sample_rate=sample_rate, hop_length=hop_length)
+    amplitude = spectral.frame(audio, n_fft=4 * hop_length, hop_length=hop_length).square().mean(-1).sqrt()
+    pitch, sure = features.note_pitch(track, amplitude)
+    return float(pitch[0]), float(sure[0])
 
 
 def merged_pitch(tracked: float, sure: float, heard: float, likely: float) -> tuple[float, float]:
