@@ -46,12 +46,17 @@ class Clips:
     source: NDArray[np.str_]
 
 
+def is_held_out(group: str) -> bool:
+    """Whether a group, as in "gm/program 5", is kept for judging."""
+    return int(hashlib.sha256(group.encode()).hexdigest(), 16) % HELD_OUT == 0
+
+
 def read(folder: Path) -> Clips:
     with np.load(folder / "clips.npz", allow_pickle=False) as table:
         columns = {name: table[name] for name in table.files}
     index = {name: i for i, name in enumerate(LABELS)}
     groups = [f"{source}/{group}" for source, group in zip(columns["source"], columns["group"], strict=True)]
-    out = {group: int(hashlib.sha256(group.encode()).hexdigest(), 16) % HELD_OUT == 0 for group in set(groups)}
+    out = {group: is_held_out(group) for group in set(groups)}
     tonal = columns["tonal"].astype(np.float32)
     return Clips(
         audio=np.memmap(folder / "audio.i16", np.int16, "r"),
