@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundloom.bank import SoundBank
-from soundloom.copies import Copying, copying
+from soundloom.copies import SURE, Copying, copying
 from soundloom.distances import (
     Estimate,
     between_halves,
@@ -171,4 +171,5 @@ def honesty(material: Material, *, generator: np.random.Generator) -> tuple[Sect
         "without repeating them: typical ones, or slightly changed ones. Listen to the pairs.",
         "no sign of copying": "No sign that training sounds are repeated.",
     }[found.verdict]
-    return Section("honesty", title, figures, words), found
+    off = "They are farther from the training sounds than unseen real ones are." if found.z > SURE else ""
+    return Section("honesty", title, figures, sentences([words, off])), found
