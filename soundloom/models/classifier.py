@@ -184,14 +184,18 @@ class Classifier(AbstractModel):
     def losses(self, lesson: Lesson, *, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Unweighted means over the sounds of which the truth is known. With a generator, stripes are hidden."""
         with autocast(lesson.audio.device):
-            heard = self._hear(self.spectrum(lesson.audio), masked=generator)
-        timbre, pitch, tonal = heard.timbre.float(), heard.pitch.float(), heard.tonal.float()
+            levels = self.spectrum(lesson.audio)
+            if generator is not None:
+                levels = recoloured(levels, self.config.recoloured, generator=generator)
+                levels = hide_stripes(levels, self.config.masked, generator=generator)
+            over_time, summary = self._look(levels)
+        heard = self._say(over_time.float(), summary.float())
         known = torch.isfinite(lesson.pitch).float()
         truth = torch.isfinite(lesson.tonal).float()
-        pitched = F.cross_entropy(pitch, pitch_targets(lesson.pitch.nan_to_num()), reduction="none")
-        sounding = F.binary_cross_entropy_with_logits(tonal, lesson.tonal.nan_to_num(), reduction="none")
+        pitched = F.cross_entropy(heard.pitch, pitch_targets(lesson.pitch.nan_to_num()), reduction="none")
+        sounding = F.binary_cross_entropy_with_logits(heard.tonal, lesson.tonal.nan_to_num(), reduction="none")
         return {
-            "timbre": _mean(self._timbre_loss(timbre, lesson.tags), lesson.tagged),
+            "timbre": _mean(self._timbre_loss(heard.timbre, lesson.tags), lesson.tagged),
             "pitch": _mean(pitched, known),
             "tonal": _mean(sounding, truth),
         }
@@ -248,7 +252,9 @@ class Classifier(AbstractModel):
     def classify(self, audio: Tensor) -> Opinion:
         """audio [B, T], from the onset on: what is heard of its first `seconds`. Silent where it is shorter."""
         audio = F.pad(audio[..., : self.samples], (0, max(0, self.samples - audio.shape[-1])))
-        heard = self._hear(self.spectrum(audio))
+        with autocast(audio.device):
+            over_time, summary = self._look(self.spectrum(audio))
+        heard = self._say(over_time.float(), summary.float())
         pitch, confidence = decode_pitch(heard.pitch)
         return Opinion(
             logits=heard.timbre / self.temperature,
@@ -258,11 +264,9 @@ class Classifier(AbstractModel):
             embedding=heard.embedding,
         )
 
-    def _hear(self, levels: Tensor, *, masked: torch.Generator | None = None) -> "_Heard":
-        """levels [B, 3, bands, N] -> what the heads say."""
-        if masked is not None:
-            levels = recoloured(levels, self.config.recoloured, generator=masked)
-            levels = hide_stripes(levels, self.config.masked, generator=masked)
+    def _look(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """levels [B, 3, bands, N] -> what is at each place of the axis [B, rows, width], and the most there is of
+        anything anywhere [B, width]."""
         b, _, bands, n = levels.shape
         patches = levels.reshape(b, 3, bands // PATCH, PATCH, n // PATCH, PATCH).permute(0, 2, 4, 1, 3, 5)
         x = self.enter_norm(self.enter(patches.flatten(3)) + self.place)  # [B, rows, frames, width]
@@ -274,9 +278,10 @@ class Classifier(AbstractModel):
                 x = block(x)
         x = self.leave_norm(x)
         weight = torch.softmax(self.attend(x).mean(1, keepdim=True).float(), 2).to(x.dtype)  # [B, 1, frames, 1]
-        over_time = (x * weight).sum(2)  # [B, rows, width]
-        summary = torch.cat([self.narrow(over_time).flatten(1), x.amax((1, 2))], 1)
-        embedding = self.embed_norm(self.embed_in(summary))
+        return (x * weight).sum(2), x.amax((1, 2))
+
+    def _say(self, over_time: Tensor, most: Tensor) -> "_Heard":
+        embedding = self.embed_norm(self.embed_in(torch.cat([self.narrow(over_time).flatten(1), most], 1)))
         acted = F.gelu(embedding)
         return _Heard(
             timbre=self.timbre(acted),
