@@ -90,13 +90,14 @@ def report(folder: Path, state: State, sounds: dict[str, Waveform], *, title: st
 
 
 def _diagnosis(page: Report, lines: Sequence[Mapping[str, Any]], state: State) -> None:
-    """What the training doctor says, and the figures that it goes by over time."""
+    """What the training doctor says now, and said before."""
     page.section("What the doctor says")
     findings = doctor.diagnose(doctor.History.of(lines, state.config))
-    headers = ["verdict" if len(findings) == 1 else "verdict first", "what is seen", "what to do"]
-    page.table(headers, [[finding.name, finding.words, finding.advice] for finding in findings])
+    rows = [[finding.name, finding.words, finding.advice] for finding in findings]
+    page.table(["verdict, the gravest first", "what is seen", "what to do"], rows)
     course = [line for line in lines if "verdict" in line]
     if course:
+        page.text("What it said at each validation:")
         page.table(["step", "verdict", "why"], [[line["step"], line["verdict"], line["words"]] for line in course])
 
 

