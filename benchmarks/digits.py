@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import common
-from benchmarks.hearing import wilson
 from soundloom import checkpoint
 from soundloom.bank import SoundBank
+from soundloom.figures import share_interval
 from soundloom.models.classifier import Classifier
 from soundloom.train import TrainConfig, fit
 
@@ -58,7 +58,7 @@ def main() -> list[dict]:
 
 
 def _figures(right: int, n: int) -> dict:
-    low, high = wilson(right, n)
+    low, high = share_interval(right, n)
     return {"sounds": n, "accuracy": f"{right / n:.4f} [{low:.3f}, {high:.3f}]", "CPU-minutes": CPU_MINUTES}
 
 

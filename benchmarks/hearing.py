@@ -7,7 +7,6 @@ many got a label at all, "right of those said" how many of them it was true of.
 """
 
 import csv
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 from benchmarks import common
 from soundloom.audio import Waveform, read
 from soundloom.ears import Ear, Heard
+from soundloom.figures import share_interval
 
 TRUTH = Path(__file__).parent / "truth" / "drum_machines.csv"
 LOOKED_AT = ("808-mini", "Casio-RZ1", "MFB-512", "Yamaha-MR10")
@@ -90,15 +90,8 @@ def _row(what: str, ear: Ear, heard: dict[str, Heard], truth: dict[str, tuple[st
     right = sum(likeliest[path] in truth[path] for path in heard)
     said = [path for path, h in heard.items() if h.label is not None]
     good = sum(heard[path].label in truth[path] for path in said)
-    low, high = wilson(right, len(heard))
+    low, high = share_interval(right, len(heard))
     of_said = f"{good / len(said):.3f}" if said else "-"
     return {"what": what, "sounds": len(heard), "right": f"{right / len(heard):.3f} [{low:.2f}, {high:.2f}]",
             "said": f"{len(said) / len(heard):.2f}", "right of those said": of_said,
             **{f"{name} right": value for name, value in target.items()}}  # fmt: skip
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, 1927)."""
-    z, p = 1.96, right / n
-    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from soundloom.audio import Waveform
-from soundloom.draw import Report
+from soundloom.draw import Report, matrix_svg
 from soundloom.evaluate import Evaluation
 from soundloom.figures import Section, number
 
@@ -21,6 +21,9 @@ def write_page(result: Evaluation, path: Path) -> None:
     for section in result.sections:
         page.section(section.title)
         _figures(page, section)
+        if section.name == "recognition" and result.confusion:
+            confusion = result.confusion
+            page.figure(matrix_svg(confusion.counts, confusion.names, title="What (row) was taken for what (column)"))
         if section.name == "distances" and result.new:
             page.text("The first new sounds, as they came:")
             for name, sound in result.new:

@@ -17,7 +17,8 @@ from soundloom.figures import Section
 from soundloom.likeness import distances, honesty, variety
 from soundloom.material import Material, gather, usual_samples
 from soundloom.models.base import Classifies, Samples
-from soundloom.obedience import judged, obedience, opinions, recognition
+from soundloom.obedience import judged, obedience, opinions
+from soundloom.recognition import Confusion, recognition
 from soundloom.run import Run, families_that
 from soundloom.score import pitch_name
 
@@ -63,6 +64,7 @@ class Evaluation:
     new: tuple[tuple[str, Waveform], ...] = ()
     pairs: tuple[Pair, ...] = ()
     samples: int = 0
+    confusion: Confusion | None = None  # of a classifier
 
     def __getitem__(self, name: str) -> Section:
         return {section.name: section for section in self.sections}[name]
@@ -77,6 +79,7 @@ class Evaluation:
             "samples": self.samples,
             "sections": {section.name: section.document() for section in self.sections},
             "sounds": [asdict(sound) for sound in self.sounds],
+            "confusion": self.confusion and {"labels": self.confusion.names, "counts": self.confusion.counts.tolist()},
             "pairs": [{"sample": p.sample, "training": p.path, "distance": p.distance} for p in self.pairs],
         }
 
@@ -118,7 +121,8 @@ def evaluate(
     facts = Facts(run.folder, run.family, bank.folder, split)
     if isinstance(run.model, Classifies):
         ear = Ear.load(run.folder, device=str(run.device))
-        return Evaluation(facts, sections=(recognition(ear, bank, split=split, most=most),))
+        section, confusion = recognition(ear, bank, split=split, most=most)
+        return Evaluation(facts, sections=(section,), confusion=confusion)
     rows, pairs = resynthesised(run, bank, split=split, most=most, progress=progress)
     again = tuple((row.path, *pair) for row, pair in zip(rows, pairs, strict=True))
     close = closeness(run, bank, rows, split=split)

@@ -11,9 +11,9 @@ from soundloom.bank import SoundBank
 from soundloom.closeness import IN_TUNE_CENTS, described
 from soundloom.diversity import am_score, distances, inception_score, modified_inception_score
 from soundloom.ears import Ear, Heard
-from soundloom.errors import BankError
 from soundloom.figures import Figure, Section, sentences, share_interval
 from soundloom.material import FEWEST, Material
+from soundloom.recognition import is_right
 
 Exact = NDArray[np.float64]
 
@@ -182,11 +182,11 @@ def _labels(material: Material, bank: SoundBank, heard: Opinions | None) -> Sect
         of_train = [str(label) if label else None for label in column[material.train]]
         mine = _nearest_label(material.made_at[asked], material.train_at, of_train)
         clips, theirs = material.held_out, _nearest_label(material.held_out_at, material.train_at, of_train)
-    hits = sum(_is(a, b) for a, b in zip(wanted, mine, strict=True))
+    hits = sum(is_right(a, b) for a, b in zip(wanted, mine, strict=True))
     pairs = [(str(column[clip]), label) for clip, label in zip(clips, theirs, strict=True) if column[clip] in known]
     beside = {"the commonest label always": max(wanted.count(label) for label in known) / len(wanted)}
     if len(pairs) >= FEWEST:
-        beside = {HELD_OUT: sum(_is(a, b) for a, b in pairs) / len(pairs)} | beside
+        beside = {HELD_OUT: sum(is_right(a, b) for a, b in pairs) / len(pairs)} | beside
     help = f"the share that {judge} takes for what was asked"
     interval = share_interval(hits, len(wanted))
     figure = Figure("label_accuracy", "right label", hits / len(wanted), help, *interval, beside)
@@ -200,45 +200,3 @@ def _nearest_label(points: Exact, train_at: Exact, labels: Sequence[str | None])
         near = [labels[i] for i in row]
         found.append(max(near, key=lambda label: (near.count(label), -near.index(label))))
     return found
-
-
-def _is(asked: str, heard: str | None) -> bool:
-    """A label may name several things at once, joined with "+": one of them will do."""
-    return heard is not None and (heard == asked or heard in asked.split("+"))
-
-
-def recognition(ear: Ear, bank: SoundBank, *, split: str, most: int) -> Section:
-    """How often a classifier is right on sounds of a split, as it is used: with the right to say that it does not know.
-
-    Raises `BankError` where no sound of the split has a label.
-    """
-    column = bank.column("label")
-    clips = [int(clip) for clip in bank.clips(split) if column[clip]]
-    if not clips or most < 1:
-        raise BankError(
-            f"{len(clips)} sounds of the split '{split}' have a label to be judged by: --split takes another"
-        )
-    clips = [clips[i] for i in np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)]
-    heard = [one.label for one in ear.hear([bank.audio(clip) for clip in clips])]
-    asked = [str(column[clip]) for clip in clips]
-    n, right = len(clips), [_is(a, b) for a, b in zip(asked, heard, strict=True)]
-    unsure = sum(label is None for label in heard)
-    by_label = [np.mean([r for r, a in zip(right, asked, strict=True) if a == label]) for label in sorted(set(asked))]
-    chance = max(asked.count(label) for label in set(asked)) / n
-    figures = (
-        Figure(
-            "accuracy",
-            "right label",
-            sum(right) / n,
-            "the share of all sounds; not to know counts as wrong",
-            *share_interval(sum(right), n),
-            {"the commonest label always": chance},
-        ),
-        Figure("balanced_accuracy", "mean over labels", float(np.mean(by_label)), "rare ones count as much as others"),
-        Figure("unknown", "unknown", unsure / n, "the share it gives no label", *share_interval(unsure, n)),
-    )
-    title = "Recognition"
-    heard_before = "which it was trained on: this flatters" if split == "train" else "which it was not trained on"
-    single = [label for label in set(asked) if asked.count(label) == 1]
-    why_not = f"Labels one by one: {len(single)} of {len(set(asked))} have a single sound." if single else ""
-    return Section("recognition", title, figures, f"{n} sounds ({split}), {heard_before}.", why_not)

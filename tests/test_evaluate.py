@@ -17,7 +17,7 @@ from soundloom.evalpage import write_page
 from soundloom.evaluate import Judges, evaluate
 from soundloom.figures import Figure, Section, share_interval
 from soundloom.models.base import Classifies, Codes, Samples
-from soundloom.obedience import recognition
+from soundloom.recognition import Confusion, recognition
 
 RATE = 16000
 LABELS = ("bell", "bass", "hiss")
@@ -323,19 +323,27 @@ def test_a_model_at_another_rate_is_judged_the_same(bank):
 
 
 def test_a_classifier_is_judged_by_the_labels_it_gives(bank):
-    found = recognition(Bands(), bank, split="test", most=50)
+    found, confusion = recognition(Bands(), bank, split="test", most=50)
     assert found["accuracy"].value > 0.9
     assert found["accuracy"].low < found["accuracy"].value <= found["accuracy"].high
     assert found["accuracy"].beside["the commonest label always"] < 0.6
+    assert np.trace(confusion.counts) / confusion.counts.sum() == pytest.approx(found["accuracy"].value)
 
     class Unsure(Bands):
         def hear(self, sounds, *, progress=None):
             return [Heard(None, 0.3, None, 0.0, 0.0, (0.3, 0.3, 0.3), place) for place in self.embed(sounds)]
 
-    unsure = recognition(Unsure(), bank, split="test", most=50)
+    unsure, confusion = recognition(Unsure(), bank, split="test", most=50)
     assert (unsure["accuracy"].value, unsure["unknown"].value) == (0, 1)
+    assert confusion.counts[:, -1].sum() == confusion.counts.sum()
     with pytest.raises(BankError, match="--split"):
         recognition(Bands(), bank, split="nowhere", most=50)
+
+
+def test_a_confusion_counts_who_was_taken_for_whom():
+    confusion = Confusion.of(["kick", "kick", "snare", "snare"], ["kick", "snare", "snare", None])
+    assert confusion.names == ("kick", "snare", "unknown")
+    assert confusion.counts.tolist() == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
 
 
 def test_new_sounds_are_judged_where_nothing_is_held_out(tmp_path):

@@ -67,6 +67,7 @@ ROWS = [
         "closeness",
         "material",
         "likeness",
+        "recognition",
         "obedience",
         "evaluate",
         "evalpage",
