@@ -25,7 +25,8 @@ def train(
     """Train a model on a bank. Ctrl-C saves; the same command goes on where it stopped.
 
     `--family vae` learns whole sounds: new ones, morphs, a playable instrument. `--family codec` learns to take any
-    sound apart and to put it together again: re-synthesis and transposition.
+    sound apart and to put it together again: re-synthesis and transposition. `--family classifier`
+    learns to tell your labels apart.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ def train(
     out
         Where the model goes: weights, log, previews, a page.
     family
-        vae or codec.
+        vae, codec or classifier.
     minutes
         How long, by the clock. Ten are enough to hear where it goes.
     steps
@@ -101,4 +102,6 @@ def doctor(run: Path, /, *, output: Output = OUTPUT) -> None:
 def _next_step(family: str, out: Path) -> str:
     if family == "codec":
         return f"soundloom reconstruct {quoted(out)} A-SOUND.wav -o again.wav --transpose 3"
+    if family == "classifier":
+        return f"soundloom tag {quoted(out)} SOUNDS"
     return f"soundloom sample {quoted(out)} -n 16 -o new-sounds"
