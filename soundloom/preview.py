@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from soundloom import doctor
+from soundloom import doctor, vitals
 from soundloom.audio import Waveform, write
 from soundloom.bank import SoundBank
 from soundloom.draw import Report, curves_svg, spectrogram_png
@@ -85,7 +85,8 @@ def report(folder: Path, state: State, sounds: dict[str, Waveform], *, title: st
             page.section(words)
         for name, points in shown.items():
             # one picture a loss: their sizes differ by orders of magnitude
-            page.figure(curves_svg({name: points}, title=name, x_label="step", y_label=name))
+            title = vitals.WORDS.get(name, name)
+            page.figure(curves_svg({name: points}, title=title, x_label="step", y_label=name))
     page.save(folder / "report.html")
 
 

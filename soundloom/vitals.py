@@ -24,6 +24,17 @@ NEW = 8  # new sounds are made
 LONGEST_S = 1.5  # is listened to, of each
 QUIET_DB = -60.0  # below the loudest cell of a sound: nothing is to be heard there
 BANDS = 32
+WORDS = {
+    "untrained_score": "score of random weights",
+    "seen_score": "score on sounds trained on",
+    "bank_level_db": "peak of the median file, dB",
+    "level_db": "re-syntheses against the real sounds, dB",
+    "beyond_full_scale": "share of samples beyond full scale",
+    "floor_db": "noise where the real sound has nothing, dB",
+    "latent_effect": "what exchanging latents changes, of what the sounds differ",
+    "new_peak_db": "peak of the median new sound, dB",
+    "spread": "how far apart new sounds are, of what real ones are",
+}
 
 
 @torch.no_grad()
