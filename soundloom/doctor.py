@@ -43,6 +43,8 @@ LATENT_NATS = 2.0  # in all dimensions together; healthy 40 to 200, killed by th
 SPREAD = 0.2  # of new sounds against real ones; healthy 0.5 to 1.4, one sound again and again 0
 FLOOR_DB = -35.0  # against the loudest cell; healthy -47 and less
 JUDGE_WON = 0.5  # hinge loss: 2 knows nothing, 0 is never wrong
+JUDGE_AHEAD = 1.75  # healthy 1.8 to 2, at 100 times its rate 1.2 to 1.6
+FEATURES_APART = 0.45  # of their size; healthy 0.07 to 0.34, at 100 times its rate 0.57 to 0.81
 FOOLED = 3.0  # size of the adversarial loss, whose judge is content beyond 1
 WORSE_TIMES = 1.03  # over the best score, on held-out sounds alone
 GAP_TIMES = 1.25  # between held-out sounds and those trained on; healthy 0.9 to 1.05, four sounds by heart 1.4
@@ -157,12 +159,19 @@ def _diverging_adversary(history: History) -> Finding | None:
     before = [value for step, value in scores if step < joined]
     if best >= history.untrained or (before and before[-1] > _worse(min(before), SPOILT_TIMES)):
         return None  # it was going wrong without an adversary
-    judge, fooled = history.recently("judge"), history.recently("adversarial")
-    evidence = {name: value for name, value in (("judge", judge), ("adversarial", fooled)) if math.isfinite(value)}
+    evidence = {
+        name: value for name in ("judge", "adversarial", "matching") if math.isfinite(value := history.recently(name))
+    }
+    judge, fooled, apart = (evidence.get(name, math.nan) for name in ("judge", "adversarial", "matching"))
     if judge < JUDGE_WON:
         words = f"the adversary is hardly ever wrong any more: its loss is {judge:.2g}, and 2 where it knows nothing"
     elif abs(fooled) > FOOLED:
         words = f"the adversary's verdicts run away: {fooled:.3g} on average, where 1 is enough"
+    elif judge < JUDGE_AHEAD and apart > FEATURES_APART:
+        words = (
+            f"the adversary learns faster than the model can follow: its loss is down to {judge:.3g} of 2, and what it "
+            f"sees in made and in real sounds is {100 * apart:.0f} % apart"
+        )
     elif len(scores) - len(before) >= 2 and history.risen(SPOILT_TIMES):
         words = f"since the adversary plays the score has risen from {best:.4g} to {history.scores[-1]:.4g}"
         evidence |= {"score": history.scores[-1], "best_score": best}
