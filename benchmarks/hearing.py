@@ -50,12 +50,18 @@ def drum_machines(ear: Ear) -> list[dict]:
     return rows + [_row(f"… {k}", ear, {p: heard[p] for p in truth if k in truth[p]}, truth) for k in kinds]
 
 
-def one_shots(ear: Ear) -> list[dict]:
-    truth = {}
+def one_shot_kinds() -> dict[str, tuple[str, ...]]:
+    """What each of the one-shots is whose name tells: one of these kinds."""
+    found = {}
     for path in sorted(common.sounds("one-shots").glob("*.flac")):
         kinds = [kinds for start, kinds in ONE_SHOTS.items() if path.stem.startswith(start + "_")]
         if kinds:
-            truth[path.name] = kinds[-1]
+            found[path.name] = kinds[-1]
+    return found
+
+
+def one_shots(ear: Ear) -> list[dict]:
+    truth = one_shot_kinds()
     heard = _hear(ear, common.sounds("one-shots"), list(truth))
     return [_row("one-shots whose name tells a kind", ear, heard, truth)]
 
