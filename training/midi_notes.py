@@ -48,6 +48,9 @@ FAMILIES = (
 )
 LABEL = {program: label for programs, label in FAMILIES for program in programs}
 LOW, HIGH = 24, 100
+VELOCITIES = (0.35, 0.65, 0.95, 0.2)
+# What most folders of notes hold, and what decays most like it, is played more than once.
+TAKES = {**dict.fromkeys(range(8), 4), **dict.fromkeys((*range(24, 32), 46), 2)}
 RANGES = {"bass": (24, 64), "tom": (30, 72), "cowbell": (48, 96), "keyboard": (21, 108)}
 # Found by `track_pitch` on nine keys from 36 to 84 of every program: where all of them sounded the same distance from
 # their key, that distance is here; all programs that are named nowhere sound at their key (median within 0.3).
@@ -84,20 +87,23 @@ def rendered(score: Score, *, bank: int, program: int, channel: int, room: bool)
     return audio.mean(axis=1)
 
 
-def strikes(pitches: Sequence[int], rng: np.random.Generator, *, channel: int, velocities: int) -> tuple[Note, ...]:
-    """Every pitch `velocities` times, each for a time of its own, far enough apart to be cut."""
+def strikes(
+    pitches: Sequence[int], rng: np.random.Generator, *, channel: int, velocities: Sequence[float], each: int
+) -> tuple[Note, ...]:
+    """Every pitch at `each` of the velocities, for a time of its own, far enough apart to be cut."""
     notes, at = [], 0.1
     for pitch in pitches:
-        for velocity in rng.permutation([0.35, 0.65, 0.95])[:velocities]:
+        for velocity in rng.permutation(velocities)[:each]:
             loud = float(np.clip(velocity + rng.uniform(-0.15, 0.05), 0.1, 1))
             notes.append(Note(at, between(rng, 0.15, 1.8), float(pitch), loud, channel))
             at += LONGEST_S + TAIL_S
     return tuple(notes)
 
 
-def program_notes(program: int, *, seed: int) -> Iterator[Clip]:
-    """Notes over the range of a program, dry and in a room."""
-    rng = np.random.default_rng([seed, 6, program])
+def program_notes(program: int, *, seed: int, take: int = 0) -> Iterator[Clip]:
+    """Notes over the range of a program, dry and in a room; every take has other notes, and those after the first soft
+    ones too."""
+    rng = np.random.default_rng([seed, 6, program, *([take] if take else [])])
     label = LABEL[program]
     low, high = RANGES.get(label, (LOW, HIGH))
     for room in (False, True):
@@ -105,7 +111,7 @@ def program_notes(program: int, *, seed: int) -> Iterator[Clip]:
         while pitch <= high:
             pitches.append(pitch)
             pitch += int(rng.integers(3, 6))
-        notes = strikes(pitches, rng, channel=0, velocities=2)
+        notes = strikes(pitches, rng, channel=0, velocities=VELOCITIES[: 3 + bool(take)], each=2)
         audio = rendered(Score(notes), bank=0, program=program, channel=0, room=room)
         yield from _cut(audio, notes, program, rng)
 

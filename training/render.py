@@ -34,7 +34,9 @@ def jobs(*, seed: int, scale: float) -> list[Job]:
     for kind in range(len(effects.EFFECTS)):
         each = round(EFFECTS * scale / len(effects.EFFECTS))
         made += [partial(effects.effects_of, kind, numbers=block, seed=seed) for block in blocks(each)]
-    made += [partial(midi_notes.program_notes, program, seed=seed) for program in range(round(128 * min(scale, 1)))]
+    for program in range(round(128 * min(scale, 1))):
+        takes = range(midi_notes.TAKES.get(program, 1))
+        made += [partial(midi_notes.program_notes, program, seed=seed, take=take) for take in takes]
     made += [partial(kits.kit_hits, kit, seed=seed) for kit in kits.KITS[: round(len(kits.KITS) * min(scale, 1))]]
     said = range(round(SAID_EACH * min(scale, 1)) or 1)
     made += [partial(speech.said_by, voice, numbers=said, seed=seed) for voice in range(round(VOICES * min(scale, 1)))]
