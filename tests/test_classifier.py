@@ -9,7 +9,8 @@ import torch
 
 from soundloom import checkpoint
 from soundloom.audio import Waveform, write
-from soundloom.bank import SoundBank
+from soundloom.bank import Batch, SoundBank
+from soundloom.condition import Condition
 from soundloom.ears import Ear
 from soundloom.errors import BankError, ConfigError
 from soundloom.models import classifier
@@ -163,6 +164,22 @@ def test_labels_joined_by_a_plus_are_several():
     assert model.members.tolist() == [[1, 0], [1, 1], [0, 1]]
     both = Lesson(torch.randn(1, model.samples), model.members[1:2], torch.ones(1), torch.zeros(1), torch.zeros(1))
     assert torch.isfinite(model.losses(both)["timbre"])
+
+
+def test_as_many_parts_as_labels_are_still_several():
+    assert not replace(SMALL, labels=("clap+snare", "snare")).exclusive
+    assert replace(SMALL, labels=("clap", "snare")).exclusive
+
+
+def test_of_several_labels_either_one_is_right():
+    model = Classifier.build(replace(SMALL, labels=("clap+snare", "hat")), seed=0).eval()
+    model.timbre.weight.data.zero_()
+    condition = Condition(torch.full((1,), torch.nan), torch.tensor([0]))
+    frames, one = torch.zeros(1, 1, 1), torch.zeros(1)
+    batch = Batch(torch.randn(1, 1, model.samples), one, frames, frames, one, condition, one)
+    for likeliest, accuracy in ((0, 1.0), (1, 1.0), (2, 0.0)):
+        model.timbre.bias.data = torch.eye(3)[likeliest]
+        assert model.validate(batch, generator=seeded())["accuracy"] == accuracy
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])

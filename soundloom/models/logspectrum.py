@@ -3,7 +3,7 @@
 A short window tells when, a long one tells which pitch; both are on the same axis, so that one network reads them
 together as it would the colours of a picture.
 
-    seconds      16 ms    64 ms    256 ms
+    at 32 kHz    16 ms    64 ms    256 ms
     channel        0        1         2        [B, 3, bands, frames], 0 is as loud as the sound gets, -1 is 80 dB below
 """
 
