@@ -426,13 +426,13 @@ DEAD = ["kl_weight=50", "free_bits=0"]  # free bits alone would keep latents ali
     ],
 )
 def test_a_real_family_made_sick_is_found_out(drums, tmp_path, family, settings, verdict):
-    result = run(family, drums, tmp_path / "run", steps=50, settings=settings)
+    result = run(family, drums, tmp_path / "run", steps=30, settings=settings)
     assert names(result)[0] == verdict
 
 
 @pytest.mark.parametrize(("family", "settings"), [(Codec, CODEC), pytest.param(VAE, VAES, marks=pytest.mark.slow)])
 def test_a_real_family_that_is_well_is_left_in_peace(drums, tmp_path, family, settings):
-    result = run(family, drums, tmp_path / "run", steps=60, settings=settings)
+    result = run(family, drums, tmp_path / "run", steps=40, settings=settings)
     assert not any(finding.sick for finding in result.findings)
     latents = [line["losses"] for line in read_log(tmp_path / "run/log.jsonl") if line["kind"] == "validation"][-1]
     assert latents["active_latents"] > 20
