@@ -110,10 +110,11 @@ def evaluate(
 ) -> Evaluation:
     """Measures a model by what its family can do.
 
-    Re-syntheses: up to `most` sounds of a split, from their audio alone. New sounds: `samples` of them (None: as many
-    as there are training sounds, 40 to 200; 0: none), with the labels and pitches of held-out sounds. A classifier: its
-    labels on up to `most` sounds of the split. `progress(done, total)` starts anew for each. What cannot be measured is
-    said in its section. Raises `BankError` where that is all, `ConfigError` for a number of samples out of range.
+    Re-syntheses: up to `most` sounds of a split, from their audio alone. New sounds: `samples` of them (None: as
+    many as there are training sounds, 40 to 200; 0: none), with labels as often as in training and pitches of
+    held-out sounds. A classifier: its labels on up to `most` sounds of the split. `progress(done, total)` starts
+    anew for each. What cannot be measured is said in its section. Raises `BankError` where that is all,
+    `ConfigError` for a number of samples out of range.
     """
     samples = usual_samples(bank) if samples is None else samples
     if not 0 <= samples <= MOST_SAMPLES:

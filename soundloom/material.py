@@ -28,10 +28,11 @@ Indices = NDArray[np.int64]
 class Material:
     """New sounds and the real ones they are held against.
 
-    `made` [N], each asked to have the label `labels[i]` (None: any) and the pitch `pitches[i]` (MIDI, NaN: any), which
-    are those of held-out sounds. `train` and `held_out` are clips of the bank. `made_at`, `train_at` and `held_out_at`
-    are their places by the ear, [N, E], centred on the training sounds and scaled to their mean variance. `lost` of the
-    new sounds had samples that are no numbers, and are left out; `silent` are in.
+    `made` [N], each asked to have the label `labels[i]` (None: any) and the pitch `pitches[i]` (MIDI, NaN: any): labels
+    as often as in training, each with the pitches of held-out sounds. `train` and `held_out` are clips of the bank.
+    `made_at`, `train_at` and `held_out_at` are their places by the ear, [N, E], centred on the training sounds and
+    scaled to their mean variance. `lost` of the new sounds had samples that are no numbers, and are left out; `silent`
+    are in.
     """
 
     ear: str
@@ -73,7 +74,7 @@ def gather(
     """Draws the new sounds, takes the real ones, and has the ear place them all."""
     random = np.random.default_rng(seed)
     train, held_out = _some(bank.clips("train"), random), _some(held_out_clips(bank), random)
-    like = _repeated(held_out if len(held_out) else train, samples, random)
+    like = _alike(bank, train, held_out, samples, random)
     total = 2 * samples + len(train) + len(held_out)
     done = 0
 
@@ -154,10 +155,22 @@ def _some(clips: Indices, random: np.random.Generator) -> Indices:
     return np.sort(random.permutation(clips)[:MOST_REAL])
 
 
+def _alike(bank: SoundBank, train: Indices, held_out: Indices, n: int, random: np.random.Generator) -> Indices:
+    """n clips to be like. Their labels are as often as in training: else a perfect model would be another set, only for
+    what it was asked. Where sounds of a label are held out it is they, so that no pitch is one that was trained on."""
+    labels = bank.column("label")
+    asked = _repeated(train if len(train) else held_out, n, random)
+    like = asked.copy()
+    for label in set(labels[held_out]):
+        places = np.flatnonzero(labels[asked] == label)
+        like[places] = _repeated(held_out[labels[held_out] == label], len(places), random)
+    return like
+
+
 def _repeated(clips: Indices, n: int, random: np.random.Generator) -> Indices:
-    """n of the clips in random order, each as often as any other, up to one."""
-    rounds = [random.permutation(clips) for _ in range(-(-n // max(len(clips), 1)))]
-    return np.concatenate([*rounds, clips[:0]])[:n]
+    """n of the clips (at least one) in random order, each as often as any other, up to one."""
+    rounds = [random.permutation(clips) for _ in range(-(-n // len(clips)))]
+    return np.concatenate(rounds)[:n]
 
 
 def _condition(labels: Sequence[str | None], pitches: Exact, known: Sequence[str]) -> Condition:
