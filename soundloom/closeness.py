@@ -9,6 +9,7 @@ import torch
 from soundloom import metrics
 from soundloom.audio import Waveform, resample
 from soundloom.bank import SoundBank
+from soundloom.distances import NORMAL_95
 from soundloom.errors import BankError
 from soundloom.features import Descriptors, describe
 from soundloom.figures import Figure, Section, sentences, share_interval
@@ -22,9 +23,11 @@ HOLDS_OUT = ("validation", "test")
 @dataclass(frozen=True)
 class SoundFigures:
     """One sound against its re-synthesis. `noise` is the log-mel distance of noise with the sound's own envelope, the
-    trivial answer. NaN: `cents_off` where one of the two has no pitch, all others where there is only silence."""
+    trivial answer. `pitched`: whether the bank knows a pitch. NaN: `cents_off` where it does not or one of the two
+    has none, all others where there is only silence."""
 
     path: str
+    pitched: bool
     log_mel_distance: float
     noise: float
     partials_found: float
@@ -97,6 +100,7 @@ def compare(path: str, original: Waveform, made: Waveform, *, pitched: bool) -> 
     loudness = [float(fact.loudness_lufs[0]) for fact in facts]
     return SoundFigures(
         path=path,
+        pitched=pitched,
         log_mel_distance=metrics.log_mel_distance(a, b, sample_rate=rate),
         noise=metrics.log_mel_distance(a, noise, sample_rate=rate),
         partials_found=metrics.partials_found(a, b, sample_rate=rate),
@@ -133,8 +137,7 @@ def closeness(run: Run, bank: SoundBank, sounds: Sequence[SoundFigures], *, spli
         return Section("closeness", title, why_not=f"a {run.family} takes no sounds apart; a {which} does.")
     if not sounds:
         return Section("closeness", title, why_not=f"{too_few(bank, split=split, most=1)}.")
-    of_these = np.isin(bank.column("path"), [sound.path for sound in sounds])
-    pitched = int(np.isfinite(np.asarray(bank.column("pitch"), float)[of_these]).sum())
+    pitched = sum(sound.pitched for sound in sounds)
     figures = []
     for name, words, help in _MEANS:
         values = np.array([getattr(sound, name) for sound in sounds], float)
@@ -165,5 +168,5 @@ def _interval(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[flo
     """Of the mean, by the spread over sounds; for a single sound there is none."""
     if len(values) < 2:
         return float("nan"), float("nan")
-    half = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5
+    half = NORMAL_95 * float(values.std(ddof=1)) / len(values) ** 0.5
     return float(values.mean()) - half, float(values.mean()) + half

@@ -16,7 +16,7 @@ from soundloom.diversity import distances, kmeans
 Array = NDArray[np.floating]
 
 FEWEST = 20  # of each set
-SURE = 3.0  # standard errors: Meehan's threshold
+SURE = 3.0  # standard errors of a region, on average over regions
 NEAR = 0.05  # of the held-out sounds are nearer to a training sound than what is called near
 MANY = 0.25  # of the new sounds may be near before they are called copies: five times what unseen sounds are
 
@@ -29,7 +29,8 @@ class Copying:
 
     `nearest` [N]: for each new sound, the index of its nearest training sound, `distance` [N] away. `near`: the share
     of new sounds that are as near as the nearest 5 % of held-out ones. `z`: how much nearer new sounds are than
-    held-out ones in the same region, in standard errors, negative is nearer (C_T of Meehan 2020); `p_value`: the chance
+    held-out ones in the same region, in standard errors of a region, negative is nearer (C_T of Meehan 2020: the mean
+    over regions, which by chance stays the nearer to 0 the more there are); `p_value`: the chance
     of so many near ones if the model did not copy (Mann-Whitney, one-sided). The medians are of the distances to the
     nearest training sound; `median_train` is from training sounds to others of their own.
     """

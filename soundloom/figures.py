@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from soundloom.distances import Estimate
+from soundloom.distances import NORMAL_95, Estimate
 
 NAN = float("nan")
 
@@ -96,7 +96,7 @@ def share_interval(hits: float, n: int) -> tuple[float, float]:
     >>> [round(x, 2) for x in share_interval(20, 20)]
     [0.84, 1.0]
     """
-    z = 1.959964
+    z = NORMAL_95
     share, room = hits / n, z * z / n
     middle = (share + room / 2) / (1 + room)
     half = z * math.sqrt(share * (1 - share) / n + room / (4 * n)) / (1 + room)

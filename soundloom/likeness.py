@@ -90,7 +90,7 @@ def variety(material: Material, bank: SoundBank, *, generator: np.random.Generat
         beside = {HELD_OUT: getattr(theirs, name)} if theirs else {}
         figures.append(Figure(name, name, getattr(mine, name), help, beside=beside))
     bins = different_bins(train, made, generator=generator)
-    beside = {"by chance": 0.05}
+    beside = {"by chance, about": 0.05}
     if real:
         beside[HELD_OUT] = different_bins(train, held_out, generator=generator).different
     help = f"of {bins.count} regions, the share that holds a different part of new and of training sounds (NDB)"
@@ -106,9 +106,8 @@ def variety(material: Material, bank: SoundBank, *, generator: np.random.Generat
         figures.append(
             Figure("spread", "spread within labels", float(np.mean(list(ratios.values()))), help, beside=beside)
         )
-    words = (
-        f"Overlaps are measured on {min(len(made), len(train))} sounds of each kind, since they depend on the number."
-    )
+    words = f"Overlaps depend on the number of sounds: they are measured on {min(len(made), len(train))} of each kind"
+    words += f", those of held-out sounds on {min(len(held_out), len(train))}." if real else "."
     silent = f"{material.silent} of the {len(made)} new sounds are silent." if material.silent else ""
     lost = f"{material.lost} new sounds had samples that are no numbers and are left out." if material.lost else ""
     why_not = f"Spread: labels with a single sound, of which there are {single}." if single else ""
