@@ -20,7 +20,6 @@ LABELS = (
     *("keyboard", "mallet", "organ", "guitar", "bass", "strings", "voice", "brass", "reed", "flute"),
     *("synth lead", "synth pad", "effect", "speech"),
 )
-SOURCES = ("gm", "gm-drums", "engine", "drums", "speech", "noise")
 
 Sound = NDArray[np.float64]
 
