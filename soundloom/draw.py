@@ -369,7 +369,7 @@ a{color:var(--accent)}
 table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}
 th,td{padding:.35rem .8rem .35rem 0;text-align:left;border-bottom:1px solid var(--edge);vertical-align:top}
 th{font-weight:600;color:var(--soft)}
-td{overflow-wrap:anywhere}
+td{overflow-wrap:anywhere;min-width:8ch}
 td.n,th.n{text-align:right;overflow-wrap:normal;white-space:nowrap}
 figure{margin:0;min-width:0}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,29rem),1fr));gap:1.4rem;margin:1rem 0}

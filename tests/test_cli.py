@@ -206,6 +206,61 @@ def test_evaluate_measures_held_out_sounds(folder, capsys):
     assert (folder / "codec" / "evaluation.html").exists()
 
 
+SMALL = ("batch=4", "widths=8,16", "depths=1,1", "embedding=16")  # a classifier that learns in seconds
+
+
+def evaluated(capsys, folder: Path, page: Path, *more: object) -> dict:
+    """What `evaluate` says of 24 new sounds of the VAE."""
+    command = ["evaluate", folder / "vae", folder / "bank", "--samples", 24, "--most", 1, "-o", page, "--json", *more]
+    assert cli.run([*map(str, command)]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_evaluate_judges_new_sounds_by_the_bundled_ear_and_a_classifier(folder, tmp_path, capsys):
+    bank = sl.SoundBank.load(folder / "bank")
+    sl.train(bank, tmp_path / "judge", family="classifier", steps=2, settings=SMALL)
+    document = evaluated(capsys, folder, tmp_path / "page.html", "--classifier", tmp_path / "judge")
+    sections = document["sections"]
+    assert "own ear (bundled)" in sections["distances"]["words"]
+    # After two steps a model makes noise of all it is asked for, and the ear hears that it is another set.
+    distance = sections["distances"]["figures"]["kernel_distance"]
+    assert distance["interval"][0] > distance["beside"]["two halves of the training sounds, 19 times in 20 below"]
+    assert "needs 192 sounds" in sections["distances"]["not_measured"]
+    assert "12 held-out sounds" in sections["honesty"]["not_measured"]
+    inception = sections["judged"]["figures"]["inception_score"]
+    assert 1 <= inception["value"] <= len(bank.labels)
+    assert set(inception["beside"]) == {"training sounds"}
+    assert "judge" in sections["obedience"]["words"]
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert page.count("<audio") == 12 + 2  # new sounds, and a recording beside its re-synthesis
+    assert ">nan<" not in page
+
+
+def test_evaluate_trains_a_classifier_first_and_says_so(folder, tmp_path, capsys, monkeypatch):
+    asked = []
+
+    def train(bank, out, *, minutes, **more):
+        asked.append((out, minutes))
+        return fit(bank, out, steps=2, settings=SMALL, **more)  # as long as a test may take
+
+    fit = sl.train
+    monkeypatch.setattr(sl, "train", train)
+    assert (
+        "no classifier was given"
+        in evaluated(capsys, folder, tmp_path / "a.html")["sections"]["judged"]["not_measured"]
+    )
+    document = evaluated(capsys, folder, tmp_path / "b.html", "--train-classifier", 0.5)
+    assert asked == [(folder / "vae" / "classifier", 0.5)]
+    assert str(folder / "vae" / "classifier") in document["sections"]["judged"]["words"]
+    wasted = ["--train-classifier", 1, "-o", tmp_path / "c.html"]
+    for model, more in (("codec", []), ("vae", ["--samples", 0])):
+        assert "leave out --train-classifier" in refused(
+            capsys, "evaluate", folder / model, folder / "bank", *more, *wasted
+        )
+    two = ["--classifier", folder / "vae" / "classifier", *wasted]
+    assert "choose one" in refused(capsys, "evaluate", folder / "vae", folder / "bank", *two)
+
+
 def test_render_plays_what_is_asked(tmp_path, folder):
     out = tmp_path / "phrase.wav"
     assert cli.run(["render", "A4:2 -:2", "--bpm", "120", "--with", "pluck", "-o", str(out), "-q"]) == 0

@@ -46,8 +46,10 @@ def evaluate(
         The page. Left out: RUN/evaluation.html.
     """
     from soundloom.ears import Ear
+    from soundloom.errors import ConfigError
     from soundloom.evalpage import write_page
     from soundloom.evaluate import Judges
+    from soundloom.models.base import Samples
     from soundloom.paths import make_folder
 
     terminal = making.terminal()
@@ -55,6 +57,10 @@ def evaluate(
     with terminal.only_document():
         trained, held_out = soundloom.load(run, device=making.device), soundloom.SoundBank.load(bank)
         if train_classifier is not None:
+            if classifier is not None:
+                raise ConfigError("--classifier takes one that there is and --train-classifier trains one: choose one")
+            if samples == 0 or not isinstance(trained.model, Samples):
+                raise ConfigError("there are no new sounds for a classifier to judge: leave out --train-classifier")
             classifier = run / "classifier"
             terminal.say(f"training a classifier on {bank} for {train_classifier:g} minutes, in {classifier}")
             soundloom.train(
