@@ -20,6 +20,7 @@ from soundloom.errors import AudioError
 from soundloom.paths import replacing
 
 FILE = "ears.parquet"
+VERSION = 1  # of how an ear uses its weights: a new one makes every bank be heard again
 AT_ONCE = 128  # sounds between two savings: a kill loses seconds
 AT_ONCE_S = 300.0  # of files are in memory
 
@@ -55,13 +56,14 @@ class Hearing:
 def hear_bank(bank: SoundBank, ear: Ear, *, progress: Callable[[int, int], None] | None = None) -> Hearing:
     """Every clip as this ear hears it. What it heard before is read from `ears.parquet` in the bank's folder.
 
-    Clips are known by their audio, and the ear by its weights: another ear hears everything anew.
+    Clips are known by their audio, and the ear by its weights: another ear hears everything anew. What is no longer in
+    the bank is forgotten.
     """
     who = identity(ear)
     hashes = [str(value) for value in bank.column("hash")]
-    known = _load(bank.folder / FILE, who)
+    kept = _load(bank.folder / FILE, who)
+    known = {value: kept[value] for value in hashes if value in kept}
     fresh = list({value: i for i, value in reversed(list(enumerate(hashes))) if value not in known}.items())
-    stale = bool(known.keys() - set(hashes))
     for start in range(0, len(fresh), AT_ONCE):
         some = fresh[start : start + AT_ONCE]
         opinions = ear.hear([bank.audio(i) for _, i in some])
@@ -69,8 +71,6 @@ def hear_bank(bank: SoundBank, ear: Ear, *, progress: Callable[[int, int], None]
         _save(bank.folder / FILE, who, known)
         if progress:
             progress(min(start + AT_ONCE, len(fresh)), len(fresh))
-    if stale and not fresh:
-        _save(bank.folder / FILE, who, {value: known[value] for value in hashes})
     return Hearing(who, tuple(known[value] for value in hashes))
 
 
@@ -121,8 +121,8 @@ def _files(path: Path) -> list[finding.Found]:
 
 
 def identity(ear: Ear) -> str:
-    """The ear's name, and a digest of its labels and weights, which tells two ears of one name apart."""
-    digest = blake2b("\n".join(ear.labels).encode(), digest_size=8)
+    """The ear's name, and a digest of its labels, its weights and `VERSION`: tells two ears of one name apart."""
+    digest = blake2b("\n".join((str(VERSION), *ear.labels)).encode(), digest_size=8)
     for _, weights in sorted(ear.model.state_dict().items()):
         digest.update(weights.cpu().numpy().tobytes())
     return f"{ear.name} {digest.hexdigest()}"
