@@ -94,6 +94,16 @@ class Ear:
         return heard
 
     @torch.no_grad()
+    def chances(self, sounds: Sequence[Waveform]) -> Floats:
+        """How likely each label is for each sound: [N, L], 0 for silence. `hear` without the search for a pitch."""
+        rows: list[Floats] = [np.zeros((0, len(self.labels)), np.float32)]
+        for i in range(0, len(sounds), BATCH):
+            some = [self._ready(sound) for sound in sounds[i : i + BATCH]]
+            found = _chances(self._opinion(some).logits, exclusive=self.model.config.exclusive).numpy()
+            rows.append(found * np.array([[len(x) > 0] for x in some], np.float32))
+        return np.concatenate(rows)
+
+    @torch.no_grad()
     def embed(self, sounds: Sequence[Waveform]) -> Floats:
         """Where each sound lies among others: [N, E]. Silence lies at zero."""
         rows: list[Floats] = [np.zeros((0, self.size), np.float32)]
@@ -156,16 +166,25 @@ class Ear:
             return Heard(None, 0.0, None, 0.0, 0.0, nothing, opinion.embedding.numpy())
         tracked, sure = tracked_pitch(x[: int(PITCH_S * self.sample_rate)], sample_rate=self.sample_rate)
         pitch, confidence = merged_pitch(tracked, sure, float(opinion.pitch), float(opinion.pitch_confidence))
-        best = int(chances.argmax())
         return Heard(
-            label=self.labels[best] if chances[best] > SURE else None,
-            confidence=float(chances[best]),
+            label=likeliest(chances.numpy(), self.labels),
+            confidence=float(chances.max()),
             pitch=None if math.isnan(pitch) else pitch,
             pitch_confidence=confidence,
             tonal=float(opinion.tonal),
             chances=tuple(chances.tolist()),
             embedding=opinion.embedding.numpy(),
         )
+
+
+def likeliest(chances: Floats, labels: Sequence[str]) -> str | None:
+    """The label of the highest chance [L]; None where it is no likelier than not.
+
+    >>> likeliest(np.float32([0.2, 0.7, 0.1]), ("kick", "snare", "clap"))
+    'snare'
+    """
+    best = int(chances.argmax())
+    return labels[best] if chances[best] > SURE else None
 
 
 def tracked_pitch(x: Floats, *, sample_rate: int) -> tuple[float, float]:

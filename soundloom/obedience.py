@@ -10,12 +10,13 @@ from soundloom.audio import Waveform
 from soundloom.bank import SoundBank
 from soundloom.closeness import IN_TUNE_CENTS, described
 from soundloom.diversity import am_score, distances, inception_score, modified_inception_score
-from soundloom.ears import Ear, Heard
+from soundloom.ears import Ear, likeliest
 from soundloom.figures import Figure, Section, sentences, share_interval
 from soundloom.material import FEWEST, Material
 from soundloom.recognition import is_right
 
 Exact = NDArray[np.float64]
+Floats = NDArray[np.float32]
 
 MOST_TRACKED = 300  # sounds of a kind whose pitch is measured
 MOST_HEARD = 500  # real sounds of a kind that a classifier hears
@@ -26,15 +27,19 @@ NO_CLASSIFIER = "no classifier was given: --classifier RUN takes one, --train-cl
 
 @dataclass(frozen=True)
 class Opinions:
-    """What a classifier heard: of the new sounds, and of some real ones."""
+    """What a classifier heard: the chances of its L labels, [N, L], of the new sounds and of some real ones."""
 
     name: str
     labels: tuple[str, ...]
-    made: tuple[Heard, ...]
-    train: tuple[Heard, ...]
-    held_out: tuple[Heard, ...]
+    made: Floats
+    train: Floats
+    held_out: Floats
     train_clips: NDArray[np.int64]
     held_out_clips: NDArray[np.int64]
+
+    def names(self, chances: Floats) -> list[str | None]:
+        """The label of each of N sounds, by their chances [N, L]; None: unknown."""
+        return [likeliest(row, self.labels) for row in chances]
 
 
 def opinions(classifier: Ear, material: Material, bank: SoundBank) -> Opinions:
@@ -43,8 +48,8 @@ def opinions(classifier: Ear, material: Material, bank: SoundBank) -> Opinions:
         clips[np.linspace(0, len(clips) - 1, min(len(clips), MOST_HEARD)).round().astype(int)]
         for clips in (material.train, material.held_out)
     ]
-    train, held_out = (tuple(classifier.hear([bank.audio(int(clip)) for clip in clips])) for clips in some)
-    made = tuple(classifier.hear(material.made))
+    train, held_out = (classifier.chances([bank.audio(int(clip)) for clip in clips]) for clips in some)
+    made = classifier.chances(material.made)
     return Opinions(classifier.name, classifier.labels, made, train, held_out, *some)
 
 
@@ -61,7 +66,7 @@ def judged(heard: Opinions | None) -> Section:
     if len(heard.made) < FEWEST or len(heard.train) < FEWEST:
         counts = f"{len(heard.made)} new and {len(heard.train)} training sounds"
         return Section("judged", title, why_not=f"there are {counts}, and fewer than {FEWEST} say nothing.")
-    made, train, held_out = (_chances(each) for each in (heard.made, heard.train, heard.held_out))
+    made, train, held_out = (_even(each) for each in (heard.made, heard.train, heard.held_out))
     if not (np.isfinite(made).all() and np.isfinite(train).all()):
         return Section("judged", title, why_not="the classifier gave chances that are no numbers (NaN).")
     sets = {TRAINING: train} | ({HELD_OUT: held_out} if len(held_out) >= FEWEST else {})
@@ -86,11 +91,11 @@ def judged(heard: Opinions | None) -> Section:
     return Section("judged", title, figures, words)
 
 
-def _chances(heard: Sequence[Heard]) -> Exact:
-    """[N, L], each row of sum 1: of silence, where no label has a chance, all are equally likely."""
-    chances = np.array([one.chances for one in heard], float)
-    chances = np.where(chances.sum(1, keepdims=True) == 0, 1.0, chances) if len(chances) else chances
-    total: Exact = chances / chances.sum(1, keepdims=True) if len(chances) else chances
+def _even(heard: Floats) -> Exact:
+    """Chances [N, L], each row of sum 1: of silence, where no label has a chance, all are equally likely."""
+    chances = heard.astype(float)
+    chances = np.where(chances.sum(1, keepdims=True) == 0, 1.0, chances)
+    total: Exact = chances / chances.sum(1, keepdims=True)
     return total
 
 
@@ -173,8 +178,8 @@ def _labels(material: Material, bank: SoundBank, heard: Opinions | None) -> Sect
     column = bank.column("label")
     if heard is not None and set(wanted) <= set(heard.labels):
         judge = f"the classifier {heard.name}"
-        mine = [heard.made[i].label for i in asked]
-        clips, theirs = heard.held_out_clips, [one.label for one in heard.held_out]
+        mine = heard.names(heard.made[asked])
+        clips, theirs = heard.held_out_clips, heard.names(heard.held_out)
     else:
         if lack := material.lacks():
             return Section("label", "", why_not=f"Label: {lack}")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundloom.bank import SoundBank
-from soundloom.ears import Ear
+from soundloom.ears import Ear, likeliest
 from soundloom.errors import BankError
 from soundloom.figures import Figure, Section, share_interval
 
@@ -49,8 +49,8 @@ def recognition(ear: Ear, bank: SoundBank, *, split: str, most: int) -> tuple[Se
             f"{len(clips)} sounds of the split '{split}' have a label to be judged by: --split takes another"
         )
     clips = [clips[i] for i in np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)]
-    found = ear.hear([bank.audio(clip) for clip in clips])
-    heard = [one.label for one in found]
+    chances = ear.chances([bank.audio(clip) for clip in clips])
+    heard = [likeliest(row, ear.labels) for row in chances]
     asked = [str(column[clip]) for clip in clips]
     n, right = len(clips), [is_right(a, b) for a, b in zip(asked, heard, strict=True)]
     unsure = sum(label is None for label in heard)
@@ -70,8 +70,8 @@ def recognition(ear: Ear, bank: SoundBank, *, split: str, most: int) -> tuple[Se
             "calibration_error",
             "confidence off by",
             calibration_error(
-                [one.confidence for one in found],
-                [is_right(a, ear.labels[int(np.argmax(one.chances))]) for a, one in zip(asked, found, strict=True)],
+                chances.max(1).tolist(),
+                [is_right(a, ear.labels[int(row.argmax())]) for a, row in zip(asked, chances, strict=True)],
             ),
             "0 where of the sounds it is 80 % sure of, 80 % are right",
         ),

@@ -71,6 +71,12 @@ def test_silence_is_nothing(ear):
     assert ear.embed([]).shape == (0, 16)
 
 
+def test_chances_are_those_that_it_hears_with(ear):
+    sounds = [tone(220), Waveform(np.zeros((1, 900), np.float32), RATE), tone(seconds=7)]
+    np.testing.assert_allclose(ear.chances(sounds), [one.chances for one in ear.hear(sounds)], atol=1e-6)
+    assert ear.chances([]).shape == (0, 3)
+
+
 def test_nan_is_refused(ear):
     with pytest.raises(AudioError, match="NaN"):
         ear.hear([Waveform(np.full((1, 100), np.nan, np.float32), RATE)])

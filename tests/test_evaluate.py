@@ -74,6 +74,9 @@ class Bands:
             heard.append(Heard(LABELS[best], float(chances[best]), None, 0.0, 0.0, tuple(chances), place))
         return heard
 
+    def chances(self, sounds):
+        return np.array([one.chances for one in self.hear(sounds)], np.float32).reshape(len(sounds), len(LABELS))
+
     def _place(self, sound):
         x = sound.samples[0]
         power = np.abs(np.fft.rfft(x, 4096)) ** 2
