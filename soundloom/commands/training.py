@@ -1,11 +1,38 @@
 """What trains models."""
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from soundloom.commands.flags import MAKING, OUTPUT, Making, Out, Output, Settings, app, quoted
 from soundloom.terminal import Terminal
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Lasting:
+    """How long a run goes."""
+
+    minutes: Annotated[
+        float | None, Parameter(help="How long, by the clock. Ten are enough to hear where it goes.")
+    ] = None
+    steps: Annotated[int | None, Parameter(help="How long, in training steps, instead of minutes.")] = None
+    cpu_minutes: Annotated[
+        float | None, Parameter(help="How long, in minutes of processor time, instead: for comparisons.")
+    ] = None
+    patience: Annotated[
+        int | None,
+        Parameter(
+            help="Stop after so many validations without a better score; a run has up to twenty. The best model is "
+            "kept anyway."
+        ),
+    ] = None
+
+
+LASTING = Lasting()
 
 
 @app.command(sort_key=2)
@@ -15,18 +42,15 @@ def train(
     *,
     out: Out,
     family: str = "vae",
-    minutes: float | None = None,
-    steps: int | None = None,
-    cpu_minutes: float | None = None,
-    patience: int | None = None,
+    lasting: Lasting = LASTING,
     set_: Settings = None,
     making: Making = MAKING,
 ) -> None:
     """Train a model on a bank. Ctrl-C saves; the same command goes on where it stopped.
 
     `--family vae` learns whole sounds: new ones, morphs, a playable instrument. `--family codec` learns to take any
-    sound apart and to put it together again: re-synthesis and transposition. `--family classifier`
-    learns to tell your labels apart.
+    sound apart and to put it together again: re-synthesis and transposition. `--family classifier` learns to tell your
+    labels apart.
 
     Parameters
     ----------
@@ -36,28 +60,21 @@ def train(
         Where the model goes: weights, log, previews, a page.
     family
         vae, codec or classifier.
-    minutes
-        How long, by the clock. Ten are enough to hear where it goes.
-    steps
-        How long, in training steps, instead of minutes.
-    cpu_minutes
-        How long, in minutes of processor time, instead: for comparisons.
-    patience
-        Stop after so many validations without a better score; a run has up to twenty. The best model is kept anyway.
     """
     from soundloom import api
     from soundloom.bank import SoundBank
     from soundloom.train import TrainConfig, fit
 
-    if minutes is None and steps is None and cpu_minutes is None:
+    minutes = lasting.minutes
+    if minutes is None and lasting.steps is None and lasting.cpu_minutes is None:
         minutes = 10.0
     config = TrainConfig(
         minutes=minutes,
-        steps=steps,
-        cpu_minutes=cpu_minutes,
+        steps=lasting.steps,
+        cpu_minutes=lasting.cpu_minutes,
         seed=making.seed,
         device=making.device,
-        patience=patience,
+        patience=lasting.patience,
     )
     follows = os.environ.get("RANK", "0") != "0"  # of the processes that torchrun starts, one speaks
     terminal = Terminal(quiet=making.quiet or follows, json=making.json and not follows)
