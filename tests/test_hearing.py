@@ -10,7 +10,7 @@ import pytest
 from fake_ear import FakeEar
 
 import soundloom as sl
-from soundloom import cli, ears
+from soundloom import cli, describing, ears
 from soundloom.audio import Waveform, write
 from soundloom.errors import BankError
 from soundloom.hearing import FILE, hear_bank, hear_files, identity
@@ -247,6 +247,7 @@ def test_tag_writes_into_banks_only(bank, ear, tmp_path, capsys):
     out, _ = run(capsys, "tag", bank.folder, "--write")
     assert "8 labels written" in out
     assert "2 unknown" in out
+    assert "after the next scan" in out
     assert len(edits(bank.folder)) == 8
     assert sl.SoundBank.load(bank.folder).labels == ("high", "low")
     assert "8 labels written" in run(capsys, "tag", bank.folder, "--write")[0]
@@ -325,6 +326,19 @@ def test_describe_says_a_sound_in_words_and_figures(ear, tmp_path, capsys):
     assert document["label"] == "low"
     assert document["note"] == "A1"
     assert document["tempo"] is None
+
+
+def test_describe_says_where_it_stopped_listening(ear, tmp_path, capsys, monkeypatch):
+    assert describing.LONGEST_S == 600
+    monkeypatch.setattr(describing, "LONGEST_S", 120.0)
+    t = np.arange(132 * 8000) / 8000
+    long = Waveform((0.5 * np.sin(2 * np.pi * 220 * t) * (t % 1 < 0.5))[None].astype(np.float32), 8000)
+    write(tmp_path / "long.flac", long)
+    out, err = run(capsys, "describe", tmp_path / "long.flac", "--json")
+    assert err.splitlines()[-1] == "only the first 2 minutes of 2.2 were heard"
+    document = json.loads(out)
+    assert (document["file_seconds"], document["heard_seconds"]) == (132, 120)
+    assert document["seconds"] == pytest.approx(120, abs=1)
 
 
 def test_describe_refuses_silence(ear, tmp_path, capsys):

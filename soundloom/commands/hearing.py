@@ -67,7 +67,8 @@ def tag(
                 said.append(
                     f"{path}: {done.written} labels written to edits.csv and in force, {done.renamed} of them instead "
                     f"of another; {done.kept} left as you wrote them; "
-                    f"{sum(one.label is None for one in heard)} unknown, left as they were"
+                    f"{sum(one.label is None for one in heard)} unknown, left as they were; "
+                    "report.html shows them after the next scan"
                 )
     if not rows:
         more = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
@@ -88,7 +89,7 @@ def describe(file: Path, /, *, on: On = ON) -> None:
     Parameters
     ----------
     file
-        Any audio file; ten minutes of it are heard.
+        Any audio file; of a longer one the first ten minutes are heard.
     """
     from soundloom import audio, describing
     from soundloom.describing import LONGEST_S, Opinion
@@ -96,12 +97,15 @@ def describe(file: Path, /, *, on: On = ON) -> None:
 
     terminal = on.terminal()
     with terminal.only_document():
-        sound = audio.read(file, seconds=LONGEST_S)
+        whole_s, sound = audio.info(file).seconds, audio.read(file, seconds=LONGEST_S)
         (heard,) = Ear.bundled(device=on.device).hear([describing.ready(sound)[0]])
         opinion = Opinion(heard.label, heard.confidence, heard.pitch, heard.pitch_confidence)
         description = describing.describe(sound, opinion)
     terminal.say(description.sentence)
-    terminal.document({"path": file, **description.document()})
+    if whole_s > LONGEST_S:
+        terminal.say(f"only the first {LONGEST_S / 60:.0f} minutes of {whole_s / 60:.1f} were heard")
+    heard_s = min(whole_s, LONGEST_S)
+    terminal.document({"path": file, "file_seconds": whole_s, "heard_seconds": heard_s, **description.document()})
 
 
 @app.command(sort_key=1.6)
