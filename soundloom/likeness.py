@@ -151,9 +151,9 @@ def honesty(material: Material, *, generator: np.random.Generator) -> tuple[Sect
         Figure("copying_p", "chance of that without copying", found.p_value, "Mann-Whitney, one-sided; small is bad"),
         Figure(
             "near_share",
-            "very near to a training sound",
+            "very near to one training sound",
             found.near,
-            "the share of new sounds as near as the nearest 5 % of held-out ones",
+            "against those next to it: the share of new sounds as near as the nearest 5 % of held-out ones",
             beside={HELD_OUT: 0.05},
         ),
         Figure(

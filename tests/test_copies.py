@@ -64,3 +64,22 @@ def test_the_p_value_is_scipys():
     assert found.p_value == scipy.stats.mannwhitneyu(found.distance, unseen, alternative="less").pvalue
     assert found.median_held_out == np.median(unseen)
     assert found.median_train == pytest.approx(found.median_held_out, rel=0.15)
+
+
+def test_typical_sounds_are_no_copies():
+    """A model that keeps to the middle is near to many training sounds and repeats none."""
+    random = np.random.default_rng(5)
+    train, held_out = random.normal(size=(300, 16)), random.normal(size=(60, 16))
+    found = copying(0.5 * random.normal(size=(150, 16)), train, held_out, generator=random)
+    assert found.verdict == "closer than unseen sounds"
+    assert found.near < 0.2
+
+
+def test_a_third_of_copies_is_found_out():
+    """The rest being new must not hide them."""
+    random = np.random.default_rng(6)
+    train, held_out = random.normal(size=(300, 16)), random.normal(size=(60, 16))
+    made = np.concatenate([train[:50] + 0.01, random.normal(size=(100, 16))])
+    found = copying(made, train, held_out, generator=random)
+    assert found.verdict == "copies"
+    assert found.near == pytest.approx(1 / 3, abs=0.1)
