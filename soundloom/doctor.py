@@ -39,6 +39,7 @@ SILENT_BANK_DB = -50.0  # the peak of the median file
 LOUD_DB = 12.0  # above the real sounds
 CLIPPED = 0.05  # of all samples; the healthy overshoot in 0.02, a learning rate 100 times too high in 0.1 to 0.6
 LATENT_EFFECT = 0.03  # healthy 0.13 to 1.4, a decoder that ignores its latent 0
+RUNAWAY_NATS = 3e4  # in all dimensions together; healthy up to 600, steps 100 times too long 1e6 and more
 LATENT_NATS = 2.0  # in all dimensions together; healthy 40 to 200, killed by the KL weight 0.04 to 0.8
 SPREAD = 0.2  # of new sounds against real ones; healthy 0.5 to 1.4, one sound again and again 0
 FLOOR_DB = -35.0  # against the loudest cell; healthy -47 and less
@@ -126,7 +127,9 @@ class History:
     def risen(self, times: float) -> bool:
         """Whether the score was so many times its best at the last two validations, and on sounds trained on too."""
         scores, seen = self.scores, self.seen or self.scores
-        return all(len(values) > 2 and min(values[-2:]) > _worse(min(values), times) for values in (scores, seen))
+        return all(
+            len(values) >= PATIENT and min(values[-2:]) > _worse(min(values), times) for values in (scores, seen)
+        )
 
     def slower(self) -> str:
         """What to do where steps are too long."""
@@ -190,6 +193,10 @@ def _diverging(history: History) -> Finding | None:
     if min(scores[-2:]) > _worse(untrained, UNTRAINED_TIMES):
         words = f"the score is {scores[-1]:.4g}, worse than the {untrained:.4g} of random weights: it learns nothing"
         return Finding("diverging", words, {"score": scores[-1], "untrained_score": untrained}, history.slower())
+    if history.above("kl", RUNAWAY_NATS):
+        nats = history.last("kl")[-1]
+        words = f"the latents run away: {nats:.2g} nats, where some hundreds hold a sound"
+        return Finding("diverging", words, {"kl": nats, "score": scores[-1]}, history.slower())
     if history.risen(RISEN_TIMES):
         words = f"the score rose from {min(scores):.4g} to {scores[-1]:.4g}, on the sounds trained on too"
         return Finding("diverging", words, {"score": scores[-1], "best_score": min(scores)}, history.slower())

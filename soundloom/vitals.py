@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from statistics import fmean, median
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,6 +25,7 @@ NEW = 8  # new sounds are made
 LONGEST_S = 1.5  # is listened to, of each
 QUIET_DB = -60.0  # below the loudest cell of a sound: nothing is to be heard there
 BANDS = 32
+ALIKE_DB = 0.5  # sounds that differ by less are the same one
 WORDS = {
     "untrained_score": "score of random weights",
     "seen_score": "score on sounds trained on",
@@ -57,13 +59,13 @@ def measure(model: AbstractModel, bank: SoundBank, *, seed: int) -> dict[str, fl
     rate = int(model.config.sample_rate)
     model.eval()
     if isinstance(model, Codes | Embeds):
-        sounds = [
-            _taken(model, bank, clip) for clip in pace.held_out(bank)[:: max(1, len(pace.held_out(bank)) // HEARD)]
-        ]
+        sounds = [_taken(model, bank, clip) for clip in pace.spread_evenly(np.array(pace.held_out(bank)), HEARD)]
         real = [sound.audio for sound in sounds]
         made, exchanged = _made_again(model, sounds)
         figures |= of_re_syntheses(real, made, sample_rate=rate)
-        figures["latent_effect"] = _apart(made, exchanged, rate) / max(_apart(real, _turned(real), rate), 1e-6)
+        differ = _apart(real, _turned(real), rate)
+        if differ > ALIKE_DB:  # else there is nothing to exchange: one sound alone, or copies of one
+            figures["latent_effect"] = _apart(made, exchanged, rate) / differ
     if isinstance(model, Samples):
         new = model.sample(NEW, seconds=None, condition=None, generator=keyed_generator(seed, "vitals")).float()
         some = [_taken(model, bank, clip).audio for clip in pace.spread_evenly(bank.clips("train"), NEW)]

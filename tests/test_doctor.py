@@ -80,6 +80,8 @@ RISING = [1.0, 0.9, 0.95, 1.0, 1.1]
         (history(FALLING, vitals={"beyond_full_scale": [0.02, 0.02], "level_db": [20, 20]}), "clipping"),
         (history(FALLING, vitals={"latent_effect": [0.2, 0.0, 0.0]}), "collapsed latents"),
         (history(FALLING, vitals={"latent_effect": [0.2, 0.2], "kl": [9.0, 0.5, 0.5]}), "collapsed latents"),
+        (history(FALLING, vitals={"kl": [1e13, 1e13]}), "diverging"),  # whatever the score says
+        (history([2.3, 11.5, 6.8], seen=[2.3, 9.3, 6.5]), "too early to say"),  # a swing at the start
         (history(FALLING, vitals={"spread": [0.9, 0.1, 0.1]}), "mode collapse"),
         (history(FALLING, vitals={"floor_db": [-60, -20, -20]}), "noise floor"),
         (history(FALLING, losses={"judge": [2, 1, 0.2, 0.1, 0.1]}), "diverging adversary"),
@@ -220,6 +222,21 @@ def test_what_is_not_sick_in_a_small_family_is_not_called_so(bank, tmp_path):
     assert len(verdicts) == 20
     assert set(verdicts) <= {"noise floor", *doctor.WELL}
     assert verdicts[0] == "too early to say"
+
+
+class OneHeldOut(tiny.TinyBank):
+    def clips(self, split=None):
+        every = super().clips()
+        return {"train": every[1:], "validation": every[:1], None: every}[split]
+
+
+def test_one_sound_alone_cannot_exchange_its_latent(tmp_path):
+    """Exchanged with itself, it does not move: that says nothing about the decoder."""
+    result = run(Well, OneHeldOut(tmp_path / "bank"), tmp_path / "run", steps=60)
+    assert "collapsed latents" not in names(result)
+    line = [line for line in read_log(tmp_path / "run/log.jsonl") if "verdict" in line][-1]
+    assert "latent_effect" not in line["losses"]
+    assert "floor_db" in line["losses"]  # what one sound can tell is told
 
 
 class NoiseBank(tiny.TinyBank):
