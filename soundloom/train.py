@@ -290,7 +290,7 @@ class _Run:
             self.log.write(self.state.step, "validation", losses, elapsed_s=self._elapsed_s())
             if self.state.best is None or score < self.state.best:
                 self.state = dataclasses.replace(self.state, best=score, best_step=self.state.step)
-                if isinstance(self.model, Calibrates):
+                if isinstance(self.model, Calibrates) and len(self.bank.clips("validation")):
                     self.model.calibrate(self.bank, pace.held_out(self.bank, most=self.model.validation_clips))
                 checkpoint.save(self.model, self.folder, card=self._card(losses))
         self.verdict = self._diagnosed({"step": self.state.step, "kind": "doctor", "losses": signs})[0]

@@ -28,8 +28,12 @@ SAVE_EVERY_S = 300.0
 LOG_EVERY = 50
 VALIDATION = 1500  # clips
 BALANCE = 0.5  # chance of a label ~ its clips to this power
+# What folders of sounds hold more or less of than the training set: where two labels fit, the commoner one is likelier.
+COMMON = {"keyboard": 2.0, "kick": 1.5, "snare": 1.5, "closed hat": 2.0, "tom": 2.0, "cymbal": 1.5}
+RARE = {"hand drum": 0.5, "shaker": 0.5, "rim": 0.7, "effect": 0.7, "guitar": 0.7}
 RECORDED = 4.0  # how much likelier a note of the soundfont is than one of an engine
-SEMITONES = 1.5  # played faster or slower by at most this
+SEMITONES = 3.0  # played faster or slower by at most this
+STRONGER = {"recoloured": 0.9, "masked": 0.7, "mixed": 0.6, "smoothing": 0.1}  # what is rendered is not what is met
 LATE_S = 0.02  # at most so much silence or noise before the onset
 
 
@@ -76,7 +80,8 @@ def chances(clips: Clips, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     recorded than synthesised: else what is recorded and decays is taken for the label with most such sounds."""
     label = clips.label[rows] + 1
     counts = np.bincount(label, minlength=len(LABELS) + 1)
-    weight = counts[label] ** (BALANCE - 1.0) * np.where(clips.source[rows] == "gm", RECORDED, 1.0)
+    prior = np.array([1.0, *((COMMON | RARE).get(name, 1.0) for name in LABELS)])
+    weight = prior[label] * counts[label] ** (BALANCE - 1.0) * np.where(clips.source[rows] == "gm", RECORDED, 1.0)
     return np.cumsum(weight) / weight.sum()
 
 
@@ -153,7 +158,7 @@ def main() -> None:
     clips = read(arguments.sounds)
     train, held_out = np.flatnonzero(~clips.held_out), np.flatnonzero(clips.held_out)
     held_out = np.random.default_rng(0).permutation(held_out)[:VALIDATION]
-    config = ClassifierConfig(sample_rate=SAMPLE_RATE, labels=LABELS, steps=arguments.steps)
+    config = ClassifierConfig(sample_rate=SAMPLE_RATE, labels=LABELS, steps=arguments.steps, **STRONGER)
     model = Classifier.build(config, seed=arguments.seed).to(arguments.device).train()
     if arguments.start:
         model.load_state_dict(checkpoint.load(arguments.start).state_dict())

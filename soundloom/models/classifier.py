@@ -51,7 +51,7 @@ class ClassifierConfig:
     batch: int = 48
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
-    semitones: float = 1.0  # augmentation: pitch up or down by at most this
+    semitones: float = 3.0  # augmentation: faster and higher, or slower and lower, by at most this
     gain_db: float = 0.0  # levels are relative to the loudest: gain would not be heard
     mixed: float = 0.5  # share of sounds that are mixed with another (mixup)
     masked: float = 0.5  # share of sounds of which stripes are hidden (SpecAugment)
@@ -383,19 +383,19 @@ def mixed(lesson: Lesson, share: float, *, generator: torch.Generator) -> Lesson
 
 def recoloured(levels: Tensor, share: float, *, generator: torch.Generator) -> Tensor:
     """A share of the sounds as other equipment would have brought them: a tilt and a bow of up to 12 dB over frequency,
-    and a noise floor up to 40 dB higher; a few lose all above 2 to 8 kHz. levels [B, 3, bands, N]."""
+    and a noise floor up to 40 dB higher; some lose all above 2 to 8 kHz, some all below 25 to 200 Hz.
+    levels [B, 3, bands, N]."""
     b, _, bands, _ = levels.shape
-    u = torch.rand(7, b, 1, generator=generator, device=generator.device).to(levels.device)
+    u = torch.rand(9, b, 1, generator=generator, device=generator.device).to(levels.device)
     x = torch.linspace(-1, 1, bands, device=levels.device)
     curve = (2 * u[0] - 1) * x + (2 * u[1] - 1) * torch.cos(math.pi * (x + 2 * u[2]))
-    chosen = (u[3] < share)[..., None, None]
     coloured = levels + 12 / RANGE_DB * curve[:, None, :, None]
-    floor = (-1 + 0.5 * u[4] ** 2)[..., None, None]
-    highest = bands - 36 * u[5]
-    heard = (torch.arange(bands, device=levels.device) < highest) | (u[6] > 0.3)
-    coloured = torch.where(heard[:, None, :, None], coloured, -1.0)
+    band = torch.arange(bands, device=levels.device)
+    lost = ((band > bands - 36 * u[5]) & (u[6] < 0.3)) | ((band < 36 * u[7]) & (u[8] < 0.3))
+    coloured = torch.where(lost[:, None, :, None], -1.0, coloured)
     coloured = coloured - coloured.amax((1, 2, 3), keepdim=True)
-    return torch.where(chosen, torch.maximum(coloured, floor), levels)
+    floor = (-1 + 0.5 * u[4])[..., None, None]
+    return torch.where((u[3] < share)[..., None, None], torch.maximum(coloured, floor), levels)
 
 
 def hide_stripes(levels: Tensor, share: float, *, generator: torch.Generator) -> Tensor:
