@@ -27,18 +27,19 @@ class Tag:
 @dataclass(frozen=True)
 class Written:
     """How many clips have a new line in edits.csv, how many of them were called something else before, and how many
-    were left as a person had them."""
+    were left as they were: a person's, or the scan's."""
 
     written: int
     renamed: int
     kept: int
 
 
-def write_labels(bank: Path, tags: Sequence[Tag]) -> Written:
+def write_labels(bank: Path, tags: Sequence[Tag], *, replace: bool = False) -> Written:
     """Writes labels into the `edits.csv` of a bank, and into its table at once; its page follows with the next scan.
 
     A label that stands in `edits.csv` already, for the clip or for its whole file, is a person's and stays; but one
-    that was written here, and not changed since, gives way: the column `heard` says what was written.
+    that was written here, and not changed since, gives way: the column `heard` says what was written. Labels that the
+    scan took from folders, names or a CSV file stay too, unless `replace`.
     """
     refusal = BankError(f"a scan is writing {bank}: wait for it")
     with sole_writer(bank, refusal=refusal):
@@ -47,10 +48,16 @@ def write_labels(bank: Path, tags: Sequence[Tag]) -> Written:
         own = {(row["path"], _start(row)): row for row in rows}  # the last line on a clip counts
         new: dict[tuple[str, float], str] = {}
         kept = 0
+        _, columns = table.load(bank)
+        places = zip(columns["path"], columns["start_s"], columns["label"], strict=True)
+        scanned = {(path, round(start, 2)): label for path, start, label in places if start is not None}
         for tag in tags:
             key = (tag.path, round(tag.start_s, 2))
             line, file = own.get(key), own.get((tag.path, None))
             if any(row and row.get("label") and row["label"] != row.get(HEARD) for row in (line, file)):
+                kept += 1
+                continue
+            if not replace and scanned.get(key) is not None and not (line and line.get(HEARD) == scanned[key]):
                 kept += 1
                 continue
             new[key] = tag.label

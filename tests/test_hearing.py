@@ -176,6 +176,20 @@ def test_an_ear_may_change_its_mind_but_not_a_person_s(bank):
     assert [(row["label"], row["heard"]) for row in edits(bank.folder)] == [("deep", "deep"), ("tom", "low")]
 
 
+def test_labels_that_the_scan_found_stay_unless_they_are_to_be_replaced(bank, tmp_path):
+    named = sl.scan(tmp_path / "sounds", bank.folder, label_from=r"-(\w)")
+    before = named.column("label").tolist()
+    assert None not in before
+    tags = [Tag("0-a.wav", 0.0, "low"), Tag("1-a.wav", 0.0, "low")]
+    done = write_labels(bank.folder, tags)
+    assert (done.written, done.kept) == (0, 2)
+    assert sl.SoundBank.load(bank.folder).column("label").tolist() == before
+    done = write_labels(bank.folder, tags, replace=True)
+    assert (done.written, done.renamed, done.kept) == (2, 2, 0)
+    done = write_labels(bank.folder, [Tag("0-a.wav", 0.0, "deep")])  # an ear's own label gives way to it
+    assert (done.written, done.kept) == (1, 0)
+
+
 def test_clips_of_a_long_file_have_lines_of_their_own(tmp_path):
     gap = np.zeros((1, RATE), np.float32)
     whole = np.concatenate([part for i in range(18) for part in (tone(150 + 100 * i).samples, gap)], axis=1)

@@ -14,13 +14,14 @@ from soundloom.terminal import counted
 @app.command(sort_key=1.2)
 def tag(
     *paths: Path,
-    write: Annotated[bool, Parameter(help="Write the labels into the corrections of a bank.")] = False,
+    write: Annotated[bool, Parameter(help="Write labels into a bank, for sounds that have none.")] = False,
+    replace: Annotated[bool, Parameter(help="With --write: instead of the labels that the scan found, too.")] = False,
     on: On = ON,
 ) -> None:
     """Say what sounds are: label, how sure that is, and pitch.
 
-    With `--write`, the labels go into the bank: into its edits.csv and its table, but never over a label that you have
-    written there yourself.
+    With `--write`, the labels go into the bank, into its edits.csv and its table: those of sounds without one; with
+    `--replace`, also instead of labels from folders, names or a CSV file. Never over one that you wrote into edits.csv.
 
     Parameters
     ----------
@@ -63,10 +64,11 @@ def tag(
             clips = list(zip(bank.column("path"), bank.column("start_s"), heard, strict=True))
             rows += [_tagged(name, one) for name, _, one in clips]
             if write:
-                done = write_labels(path, [Tag(name, start, one.label) for name, start, one in clips if one.label])
+                tags = [Tag(name, start, one.label) for name, start, one in clips if one.label]
+                done = write_labels(path, tags, replace=replace)
                 said.append(
                     f"{path}: {done.written} labels written to edits.csv and in force, {done.renamed} of them instead "
-                    f"of another; {done.kept} left as you wrote them; "
+                    f"of another; {done.kept} left as they were (--replace writes over those from names and folders); "
                     f"{sum(one.label is None for one in heard)} unknown, left as they were; "
                     "report.html shows them after the next scan"
                 )
