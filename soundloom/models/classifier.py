@@ -51,7 +51,7 @@ class ClassifierConfig:
     batch: int = 48
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
-    semitones: float = 3.0  # augmentation: faster and higher, or slower and lower, by at most this
+    semitones: float = 1.0  # augmentation: faster and higher, or slower and lower, by at most this
     gain_db: float = 0.0  # levels are relative to the loudest: gain would not be heard
     mixed: float = 0.5  # share of sounds that are mixed with another (mixup)
     masked: float = 0.5  # share of sounds of which stripes are hidden (SpecAugment)
