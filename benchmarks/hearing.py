@@ -3,7 +3,7 @@
 Drum machines against a truth table made from their file names before any training (benchmarks/truth). "Looked at" are
 the four machines on which versions of the ear were compared while it was made, as they were on every third piano note;
 the other five were judged once, at the end. 95 % intervals are Wilson's, in brackets. "Right" leaves the threshold
-aside: the likeliest label; "said" is how many got a label at all, "right of those said" of how many of them it was true.
+aside: the likeliest label; "said" is how many got a label at all, "right of those said" how many of them a true one.
 """
 
 import csv
