@@ -1,5 +1,6 @@
 """What says how good a model is."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,23 @@ from soundloom.commands.flags import MAKING, Making, app
 from soundloom.terminal import counted
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """Who names new sounds."""
+
+    classifier: Annotated[
+        Path | None,
+        Parameter(help="A classifier trained on that bank: its folder. It gives the Inception scores, checks labels."),
+    ] = None
+    train_classifier: Annotated[
+        float | None, Parameter(help="Train one first, for so many minutes; it stays in RUN/classifier.")
+    ] = None
+
+
+NAMING = Naming()
+
+
 @app.command(sort_key=6)
 def evaluate(
     run: Path,
@@ -17,8 +35,7 @@ def evaluate(
     /,
     *,
     samples: int | None = None,
-    classifier: Path | None = None,
-    train_classifier: float | None = None,
+    naming: Naming = NAMING,
     split: Literal["train", "validation", "test"] = "test",
     most: int = 50,
     out: Annotated[Path | None, Parameter(name=["-o", "--out"])] = None,
@@ -34,10 +51,6 @@ def evaluate(
         The bank whose sounds are held against it.
     samples
         How many new sounds are drawn. Left out: as many as there are training sounds, 40 to 200. 0: none.
-    classifier
-        A classifier trained on that bank: its folder. It gives the Inception scores and checks labels.
-    train_classifier
-        Train one first, for so many minutes; it stays in RUN/classifier.
     split
         Which of the bank's sounds are re-synthesised or named: test (never used in training), validation or train.
     most
@@ -56,18 +69,19 @@ def evaluate(
     page = out or run / "evaluation.html"
     with terminal.only_document():
         trained, held_out = soundloom.load(run, device=making.device), soundloom.SoundBank.load(bank)
-        if train_classifier is not None:
+        classifier = naming.classifier
+        if naming.train_classifier is not None:
             if classifier is not None:
                 raise ConfigError("--classifier takes one that there is and --train-classifier trains one: choose one")
             if samples == 0 or not isinstance(trained.model, Samples):
                 raise ConfigError("there are no new sounds for a classifier to judge: leave out --train-classifier")
             classifier = run / "classifier"
-            terminal.say(f"training a classifier on {bank} for {train_classifier:g} minutes, in {classifier}")
+            terminal.say(f"training a classifier on {bank} for {naming.train_classifier:g} minutes, in {classifier}")
             soundloom.train(
                 held_out,
                 classifier,
                 family="classifier",
-                minutes=train_classifier,
+                minutes=naming.train_classifier,
                 seed=making.seed,
                 device=making.device,
             )
