@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks import common
 from benchmarks.digits import figures, judge, kept_back, recordings
 
-CPU_MINUTES = float(os.environ.get("SOUNDLOOM_CPU_MINUTES", "4"))
+CPU_MINUTES = float(os.environ.get("SOUNDLOOM_CPU_MINUTES", "3"))
 
 
 def main() -> list[dict]:

@@ -10,7 +10,7 @@ import soundfile
 
 from soundloom.atlas import Atlas, names
 from soundloom.audio import Waveform, resample
-from soundloom.bank import SoundBank
+from soundloom.bank import SoundBank, spread_evenly
 from soundloom.draw import COLOURS, Report, scatter_svg
 from soundloom.paths import replacing
 
@@ -118,7 +118,7 @@ def _subtitle(atlas: Atlas) -> str:
 
 def _held(count: int) -> set[int]:
     """Which of so many sounds the page holds, spread over all of them."""
-    return set(np.linspace(0, count - 1, min(count, PLAYERS)).round().astype(int).tolist())
+    return set(spread_evenly(np.arange(count), PLAYERS))
 
 
 def _mp3(sound: Waveform) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from soundloom import metrics
 from soundloom.audio import Waveform, resample
-from soundloom.bank import SoundBank
+from soundloom.bank import SoundBank, spread_evenly
 from soundloom.distances import NORMAL_95
 from soundloom.errors import BankError
 from soundloom.features import Descriptors, describe
@@ -71,16 +71,16 @@ def resynthesised(
         if isinstance(run.model, Samples):
             return (), ()
         raise BankError(too_few(bank, split=split, most=most))
-    places = np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)
+    chosen = spread_evenly(clips, most)
     rows, pairs = [], []
-    for i, clip in enumerate(clips[places]):
-        original = resample(bank.audio(int(clip)).mono(), run.sample_rate)
+    for i, clip in enumerate(chosen):
+        original = resample(bank.audio(clip).mono(), run.sample_rate)
         made = run.reconstruct(original)
         has_pitch = bool(np.isfinite(bank.column("pitch")[clip]))
         rows.append(compare(str(bank.column("path")[clip]), original, made, pitched=has_pitch))
         pairs.append((original, made))
         if progress:
-            progress(i + 1, len(places))
+            progress(i + 1, len(chosen))
     return tuple(rows), tuple(pairs)
 
 
@@ -154,14 +154,18 @@ def closeness(run: Run, bank: SoundBank, sounds: Sequence[SoundFigures], *, spli
         figures.insert(2, Figure("in_tune", "in tune", hits / pitched, help, *share_interval(hits, pitched)))
     onset = float(np.median([sound.onset_off_ms for sound in sounds]))
     figures.insert(3 if pitched else 2, Figure("onset_off_ms", "onset off, ms", onset, "0 is in time; the median"))
-    heard = "which it was trained on: this flatters" if split == "train" else "which it was not trained on"
     return Section(
         "closeness",
         title,
         tuple(figures),
-        words=f"{len(sounds)} sounds ({split}), {heard}, each against its re-synthesis by the {run.family}.",
+        words=f"{len(sounds)} sounds ({split}), {heard_before(split)}, each against what the {run.family} makes of it.",
         why_not=sentences(["" if pitched else "Pitch: none of these sounds has one."]),
     )
+
+
+def heard_before(split: str) -> str:
+    """What a reader must know of the sounds of a split."""
+    return "which it was trained on: this flatters" if split == "train" else "which it was not trained on"
 
 
 def _interval(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from soundloom import audio, features, preparing
 from soundloom.audio import Waveform
 from soundloom.caption import caption
 from soundloom.errors import AudioError
-from soundloom.form import Section, find_form
+from soundloom.form import Part, find_form
 from soundloom.key import Key, find_key
 from soundloom.score import pitch_name
 from soundloom.tempo import Tempo, find_tempo
@@ -22,7 +22,7 @@ _PIECE_S = 20.0  # of a recording are measured at a time
 
 
 @dataclass(frozen=True)
-class Opinion:
+class Judgement:
     """What an ear says of a sound: `label` None where it does not know, `pitch` (MIDI) None where there is none."""
 
     label: str | None = None
@@ -49,7 +49,7 @@ class Description:
     decay_s: float | None
     tempo: Tempo | None
     key: Key | None
-    sections: tuple[Section, ...] | None
+    sections: tuple[Part, ...] | None
 
     def document(self) -> dict[str, Any]:
         """For `--json`, with names beside the numbers of notes and keys."""
@@ -75,29 +75,29 @@ def ready(sound: Waveform) -> tuple[Waveform, float]:
     return Waveform(made.samples.astype(np.float32) / np.float32(32767), sound.sample_rate), -made.gain_db
 
 
-def describe(sound: Waveform, opinion: Opinion | None = None) -> Description:
-    """What can be said of a sound. Without an `opinion`, nothing is said of what it is, and its pitch is measured.
+def describe(sound: Waveform, judgement: Judgement | None = None) -> Description:
+    """What can be said of a sound. Without a `judgement`, nothing is said of what it is, and its pitch is measured.
 
     >>> t = np.arange(22050) / 44100
     >>> note = np.sin(2 * np.pi * 440 * t) * np.exp(-12 * t)
-    >>> describe(Waveform(note[None].astype(np.float32), 44100), Opinion(label="bell", pitch=69.0)).sentence
+    >>> describe(Waveform(note[None].astype(np.float32), 44100), Judgement(label="bell", pitch=69.0)).sentence
     'dark bell, A4, sharp attack, 0.5 s'
     """
     whole, turned_up_db = ready(sound)
     if whole.seconds > LONG_S:
-        return _recording(whole, turned_up_db, opinion or Opinion())
+        return _recording(whole, turned_up_db, judgement or Judgement())
     found = _measured(whole.samples, whole.sample_rate)
     pitch, sure = float(found.pitch[0]), float(found.pitch_confidence[0])
-    opinion = opinion or Opinion(None, None, None if np.isnan(pitch) else pitch, sure)
+    judgement = judgement or Judgement(None, None, None if np.isnan(pitch) else pitch, sure)
     facts = {name: float(getattr(found, name)[0]) for name in ("brightness_hz", "noisiness", "attack_s", "decay_s")}
-    spoken = float("nan") if opinion.pitch is None else opinion.pitch
+    spoken = float("nan") if judgement.pitch is None else judgement.pitch
     return Description(
-        sentence=caption(label=opinion.label, pitch=spoken, seconds=whole.seconds, **facts),
+        sentence=caption(label=judgement.label, pitch=spoken, seconds=whole.seconds, **facts),
         seconds=whole.seconds,
-        label=opinion.label,
-        confidence=opinion.confidence,
-        pitch=opinion.pitch,
-        pitch_confidence=opinion.pitch_confidence,
+        label=judgement.label,
+        confidence=judgement.confidence,
+        pitch=judgement.pitch,
+        pitch_confidence=judgement.pitch_confidence,
         loudness_lufs=float(found.loudness_lufs[0]) - turned_up_db,
         tempo=None,
         key=None,
@@ -106,7 +106,7 @@ def describe(sound: Waveform, opinion: Opinion | None = None) -> Description:
     )
 
 
-def _recording(whole: Waveform, turned_up_db: float, opinion: Opinion) -> Description:
+def _recording(whole: Waveform, turned_up_db: float, judgement: Judgement) -> Description:
     """The means over pieces, by their energy: a quiet passage does not make a bright recording dark."""
     size = round(_PIECE_S * whole.sample_rate)
     starts = range(0, max(1, whole.samples.shape[1] - size // 10), size)
@@ -120,7 +120,7 @@ def _recording(whole: Waveform, turned_up_db: float, opinion: Opinion) -> Descri
     )
     tempo, key, parts = find_tempo(whole), find_key(whole), find_form(whole)
     sentence = caption(
-        label=opinion.label or "recording",
+        label=judgement.label or "recording",
         pitch=float("nan"),
         seconds=whole.seconds,
         brightness_hz=brightness,
@@ -138,8 +138,8 @@ def _recording(whole: Waveform, turned_up_db: float, opinion: Opinion) -> Descri
     return Description(
         sentence=", ".join([sentence, *(words for words in said if words)]),
         seconds=whole.seconds,
-        label=opinion.label,
-        confidence=opinion.confidence,
+        label=judgement.label,
+        confidence=judgement.confidence,
         pitch=None,
         pitch_confidence=None,
         loudness_lufs=float(10 * np.log10(loud[gated].mean())) - turned_up_db,

@@ -23,7 +23,7 @@ NORMAL_95 = 1.959964
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the interval that holds the true one 19 times in 20."""
+    """A value and the interval that holds the true one about 19 times in 20."""
 
     value: float
     low: float

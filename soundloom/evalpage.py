@@ -16,7 +16,7 @@ def write_page(result: Evaluation, path: Path) -> None:
     page = Report(f"How good is {facts.run.resolve().name}?", f"a {facts.family}, held against {facts.bank}")
     page.text(
         "Beside each figure stands what real sounds score, where there are enough of them: a model is good when it "
-        "comes near that, not when a figure looks high. Brackets hold the true value 19 times in 20."
+        "comes near that, not when a figure looks high. Brackets hold the true value about 19 times in 20."
     )
     for section in result.sections:
         page.section(section.title)

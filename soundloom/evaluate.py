@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from soundloom.audio import Waveform
-from soundloom.bank import SoundBank
+from soundloom.bank import SoundBank, spread_evenly
 from soundloom.closeness import SoundFigures, closeness, resynthesised
 from soundloom.ears import Ear
 from soundloom.errors import ConfigError
@@ -159,7 +159,7 @@ def evaluate(
 
 def _some(things: Sequence[Any], most: int) -> tuple[Any, ...]:
     """Evenly over the whole sequence."""
-    return tuple(things[i] for i in sorted({round(x) for x in np.linspace(0, len(things) - 1, most)} if things else ()))
+    return tuple(things[i] for i in spread_evenly(np.arange(len(things)), most))
 
 
 def _asked(material: Material, i: int) -> str:

@@ -15,8 +15,8 @@ NAN = float("nan")
 class Figure:
     """One number. `name` is its key in JSON, `title` what people read, `help` what it means and which way is good.
 
-    `low` and `high` hold the true value 19 times in 20; NaN: no interval. `beside` are yardsticks by name, such as what
-    real sounds score. `shown` stands in tables in place of a number that would be misread.
+    `low` and `high` hold the true value about 19 times in 20; NaN: no interval. `beside` are yardsticks by name, such
+    as what real sounds score. `shown` stands in tables in place of a number that would be misread.
     """
 
     name: str

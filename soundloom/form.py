@@ -23,7 +23,7 @@ _ALIKE = 0.75  # two parts are one letter when they are this alike, against each
 
 
 @dataclass(frozen=True)
-class Section:
+class Part:
     """From `start_s` to `end_s` it sounds alike; parts with one `label` (A, B, …) sound alike too."""
 
     start_s: float
@@ -31,7 +31,7 @@ class Section:
     label: str
 
 
-def find_form(sound: Waveform) -> tuple[Section, ...]:
+def find_form(sound: Waveform) -> tuple[Part, ...]:
     """The parts of a recording in order, at least 4 s each, without gaps; one part A where nothing changes.
 
     A matrix says how alike the spectra of every two moments are; along its diagonal, a change is where the moments
@@ -46,13 +46,13 @@ def find_form(sound: Waveform) -> tuple[Section, ...]:
         return ()
     step_s = max(_STEP_S, sound.seconds / _MOST_STEPS)
     if sound.seconds < 2 * _SHORTEST_S:
-        return (Section(0.0, sound.seconds, "A"),)
+        return (Part(0.0, sound.seconds, "A"),)
     alike = _alikeness(_spectra(sound, step_s), step_s)
     cuts = _changes(alike, step_s)
     bounds = [0, *cuts, len(alike)]
     labels = _labels(alike, bounds)
     times = [0.0, *(cut * step_s for cut in cuts), sound.seconds]
-    return _joined([Section(a, b, label) for (a, b), label in zip(pairwise(times), labels, strict=True)])
+    return _joined([Part(a, b, label) for (a, b), label in zip(pairwise(times), labels, strict=True)])
 
 
 def _spectra(sound: Waveform, step_s: float) -> NDArray[np.float32]:
@@ -118,12 +118,12 @@ def _letters(number: int) -> str:
     return (_letters(number // 26 - 1) if number >= 26 else "") + chr(ord("A") + number % 26)
 
 
-def _joined(parts: list[Section]) -> tuple[Section, ...]:
+def _joined(parts: list[Part]) -> tuple[Part, ...]:
     """Neighbours with one letter are one part."""
-    joined: list[Section] = []
+    joined: list[Part] = []
     for part in parts:
         if joined and joined[-1].label == part.label:
-            joined[-1] = Section(joined[-1].start_s, part.end_s, part.label)
+            joined[-1] = Part(joined[-1].start_s, part.end_s, part.label)
         else:
             joined.append(part)
     return tuple(joined)

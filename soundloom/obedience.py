@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundloom.audio import Waveform
-from soundloom.bank import SoundBank
-from soundloom.closeness import IN_TUNE_CENTS, described
+from soundloom.bank import SoundBank, spread_evenly
+from soundloom.closeness import IN_TUNE_CENTS
 from soundloom.diversity import am_score, distances, inception_score, modified_inception_score
-from soundloom.ears import Ear, likeliest
+from soundloom.ears import Ear, likeliest, tracked_pitch
 from soundloom.figures import Figure, Section, sentences, share_interval
 from soundloom.material import FEWEST, Material
 from soundloom.recognition import is_right
@@ -44,10 +44,7 @@ class Opinions:
 
 def opinions(classifier: Ear, material: Material, bank: SoundBank) -> Opinions:
     """Has a classifier hear the new sounds and up to `MOST_HEARD` real ones of each kind."""
-    some = [
-        clips[np.linspace(0, len(clips) - 1, min(len(clips), MOST_HEARD)).round().astype(int)]
-        for clips in (material.train, material.held_out)
-    ]
+    some = [np.array(spread_evenly(clips, MOST_HEARD), np.int64) for clips in (material.train, material.held_out)]
     train, held_out = (classifier.chances([bank.audio(int(clip)) for clip in clips]) for clips in some)
     made = classifier.chances(material.made)
     return Opinions(classifier.name, classifier.labels, made, train, held_out, *some)
@@ -152,7 +149,7 @@ def _pitch(material: Material, bank: SoundBank) -> Section:
 
 def _misses(asked: Exact, sounds: Sequence[Waveform]) -> dict[str, float]:
     """How far the pitches [N] (MIDI) of sounds are from those asked for [N]."""
-    measured = np.array([float(described(sound).pitch[0]) for sound in sounds])
+    measured = np.array([tracked_pitch(sound.mono().samples[0], sample_rate=sound.sample_rate)[0] for sound in sounds])
     heard = np.isfinite(measured)
     cents = 100 * (measured - asked)
     octaves = np.round(cents / 1200)

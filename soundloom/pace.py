@@ -5,11 +5,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from soundloom.bank import SoundBank
+from soundloom.bank import SoundBank, spread_evenly
 from soundloom.models.base import AbstractModel
 from soundloom.optimise import Optimiser
 from soundloom.resume import keyed_generator
@@ -89,16 +87,6 @@ def held_out(bank: SoundBank, *, most: int = AbstractModel.validation_clips) -> 
     """Up to `most` held-out clips, spread evenly; of a bank too small to hold any out, those trained on."""
     clips = bank.clips("validation")
     return spread_evenly(clips if len(clips) else bank.clips("train"), most)
-
-
-def spread_evenly(clips: NDArray[np.int64], most: int) -> list[int]:
-    """Up to `most` of the clips, first and last among them.
-
-    >>> spread_evenly(np.arange(10), 4)
-    [0, 3, 6, 9]
-    """
-    places = np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)
-    return [int(clip) for clip in clips[places]]
 
 
 def judged_on(bank: SoundBank) -> str:

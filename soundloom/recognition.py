@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soundloom.bank import SoundBank
+from soundloom.bank import SoundBank, spread_evenly
+from soundloom.closeness import heard_before
 from soundloom.ears import Ear, likeliest
 from soundloom.errors import BankError
 from soundloom.figures import Figure, Section, share_interval
@@ -48,7 +49,7 @@ def recognition(ear: Ear, bank: SoundBank, *, split: str, most: int) -> tuple[Se
         raise BankError(
             f"{len(clips)} sounds of the split '{split}' have a label to be judged by: --split takes another"
         )
-    clips = [clips[i] for i in np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)]
+    clips = spread_evenly(np.array(clips), most)
     chances = ear.chances([bank.audio(clip) for clip in clips])
     heard = [likeliest(row, ear.labels) for row in chances]
     asked = [str(column[clip]) for clip in clips]
@@ -78,10 +79,9 @@ def recognition(ear: Ear, bank: SoundBank, *, split: str, most: int) -> tuple[Se
         Figure("unknown", "unknown", unsure / n, "the share it gives no label", *share_interval(unsure, n)),
     )
     title = "Recognition"
-    heard_before = "which it was trained on: this flatters" if split == "train" else "which it was not trained on"
     single = [label for label in set(asked) if asked.count(label) == 1]
     why_not = f"Labels one by one: {len(single)} of {len(set(asked))} have a single sound." if single else ""
-    section = Section("recognition", title, figures, f"{n} sounds ({split}), {heard_before}.", why_not)
+    section = Section("recognition", title, figures, f"{n} sounds ({split}), {heard_before(split)}.", why_not)
     return section, Confusion.of(asked, heard)
 
 

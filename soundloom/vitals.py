@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from soundloom import pace, spectral
-from soundloom.bank import SoundBank
+from soundloom.bank import SoundBank, spread_evenly
 from soundloom.models.base import AbstractModel, Code, Codes, Embeds, Samples
 from soundloom.resume import keyed_generator
 
@@ -54,12 +54,12 @@ def measure(model: AbstractModel, bank: SoundBank, *, seed: int) -> dict[str, fl
     gains = bank.column("gain_db")[bank.clips("train")]
     figures = {"bank_level_db": median(float(gain) for gain in gains)}
     if len(bank.clips("validation")):
-        seen = pace.spread_evenly(bank.clips("train"), len(pace.held_out(bank, most=model.validation_clips)))
+        seen = spread_evenly(bank.clips("train"), len(pace.held_out(bank, most=model.validation_clips)))
         figures["seen_score"] = pace.validate(model, bank, seed=seed, clips=seen).get("score", math.nan)
     rate = int(model.config.sample_rate)
     model.eval()
     if isinstance(model, Codes | Embeds):
-        sounds = [_taken(model, bank, clip) for clip in pace.spread_evenly(np.array(pace.held_out(bank)), HEARD)]
+        sounds = [_taken(model, bank, clip) for clip in spread_evenly(np.array(pace.held_out(bank)), HEARD)]
         real = [sound.audio for sound in sounds]
         made, exchanged = _made_again(model, sounds)
         figures |= of_re_syntheses(real, made, sample_rate=rate)
@@ -68,7 +68,7 @@ def measure(model: AbstractModel, bank: SoundBank, *, seed: int) -> dict[str, fl
             figures["latent_effect"] = _apart(made, exchanged, rate) / differ
     if isinstance(model, Samples):
         new = model.sample(NEW, seconds=None, condition=None, generator=keyed_generator(seed, "vitals")).float()
-        some = [_taken(model, bank, clip).audio for clip in pace.spread_evenly(bank.clips("train"), NEW)]
+        some = [_taken(model, bank, clip).audio for clip in spread_evenly(bank.clips("train"), NEW)]
         figures["new_peak_db"] = median(20 * math.log10(float(sound.abs().max()) + 1e-9) for sound in new)
         figures["spread"] = spread(list(new), sample_rate=rate) / max(spread(some, sample_rate=rate), 1e-6)
     model.train()

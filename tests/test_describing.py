@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from soundloom.audio import Waveform
-from soundloom.describing import Opinion, describe
+from soundloom.describing import Judgement, describe
 from soundloom.errors import AudioError
 from soundloom.instruments.pluck import Pluck
 from soundloom.instruments.subtractive import Subtractive
@@ -31,7 +31,7 @@ def piece(root: float, bars: int, *, engine: type, bpm: float = 100.0) -> np.nda
 
 
 def test_the_sentence_of_the_readme():
-    found = describe(kick(), Opinion(label="kick", confidence=0.9, pitch=33.0, pitch_confidence=0.8))
+    found = describe(kick(), Judgement(label="kick", confidence=0.9, pitch=33.0, pitch_confidence=0.8))
     assert found.sentence == "short dark kick, A1, sharp attack, 0.3 s"
     assert found.document()["note"] == "A1"
     assert (found.tempo, found.key, found.sections) == (None, None, None)
@@ -54,7 +54,7 @@ def test_loudness_is_that_of_the_file():
 def test_a_recording_has_tempo_key_and_parts():
     a, b = piece(50, 4, engine=Pluck), piece(50, 4, engine=Subtractive)
     whole = Waveform(np.concatenate([a, b, a])[None].astype(np.float32), RATE)
-    found = describe(whole, Opinion(label="guitar", confidence=0.7, pitch=50.0, pitch_confidence=0.5))
+    found = describe(whole, Judgement(label="guitar", confidence=0.7, pitch=50.0, pitch_confidence=0.5))
     assert found.tempo.bpm == pytest.approx(100, rel=0.01)
     assert found.key.name == "D major"
     assert [part.label for part in found.sections] == ["A", "B", "A"]

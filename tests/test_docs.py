@@ -14,21 +14,7 @@ from soundloom.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = (
-    "scan",
-    "tag",
-    "describe",
-    "similar",
-    "map",
-    "train",
-    "doctor",
-    "sample",
-    "reconstruct",
-    "morph",
-    "evaluate",
-    "render",
-    "demo",
-)
+COMMANDS = sorted((name for name in app if name.isalpha()), key=lambda name: app[name].sort_key)  # as help shows them
 
 
 def blocks(language: str) -> list[str]:

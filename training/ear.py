@@ -133,12 +133,12 @@ def judge(model: Classifier, clips: Clips, rows: NDArray[np.int64]) -> tuple[dic
     logits, tags, off, tonal = [], [], [], []
     for i in range(0, len(rows), 50):
         some = lesson(clips, rows[i : i + 50], samples=model.samples, generator=None)
-        opinion = model.classify(some.audio)
+        opinion = model.classify(some.audio.to(model.temperature.device))
         known = some.tagged > 0
-        logits.append(opinion.logits[known] * model.temperature)
+        logits.append((opinion.logits * model.temperature).cpu()[known])
         tags.append(some.tags[known])
-        off.append((opinion.pitch - some.pitch).abs()[torch.isfinite(some.pitch)])
-        tonal.append(((opinion.tonal > 0.5).float() == some.tonal)[torch.isfinite(some.tonal)].float())
+        off.append((opinion.pitch.cpu() - some.pitch).abs()[torch.isfinite(some.pitch)])
+        tonal.append(((opinion.tonal.cpu() > 0.5).float() == some.tonal)[torch.isfinite(some.tonal)].float())
     model.train()
     found, truth, cents = torch.cat(logits), torch.cat(tags), torch.cat(off)
     right = (found.argmax(1) == truth.argmax(1)).float()
@@ -152,7 +152,7 @@ def judge(model: Classifier, clips: Clips, rows: NDArray[np.int64]) -> tuple[dic
 
 
 def keep(
-    model: Classifier, clips: Clips, rows: NDArray[np.int64], folder: Path, *, step: int, start: Path | None
+    model: Classifier, clips: Clips, rows: NDArray[np.int64], folder: Path, *, step: int, seed: int, start: Path | None
 ) -> None:
     """Calibrates the model on held-out rows and writes it."""
     figures, logits, tags = judge(model, clips, rows)
@@ -161,8 +161,8 @@ def keep(
         data="notes and kits of the FluidR3 General MIDI soundfont (MIT), Soundloom's own engines, espeak-ng",
         data_hash=hashlib.sha256(clips.start.tobytes() + clips.label.tobytes()).hexdigest()[:16],
         sounds=int((~clips.held_out).sum()),
-        licence="Apache-2.0",
-        seed=0,
+        licence="MIT (soundfont), Apache-2.0 (engines), none needed for what espeak-ng says",
+        seed=seed,
         settings={"steps": model.config.steps, "started from": "an earlier run" if start else "random weights"},
         figures={"step": float(step), "judged on": "held-out programs, kits, recipes and voices", **figures},
     )
@@ -171,13 +171,13 @@ def keep(
     print(f"step {step} saved: {figures['accuracy']:.3f}, the worst {worst}", flush=True)
 
 
-def lean(folder: Path, clips: Clips, rows: NDArray[np.int64], *, start: Path | None) -> None:
+def lean(folder: Path, clips: Clips, rows: NDArray[np.int64], *, seed: int, start: Path | None) -> None:
     """Makes the labels of a finished ear likelier as far as `PRIOR` says, and writes it again."""
     model = checkpoint.load(folder, device="cpu")
     assert isinstance(model, Classifier)
     with torch.no_grad():
         model.timbre.bias += LEAN * model.temperature * torch.log(torch.tensor(PRIOR))
-    keep(model, clips, rows, folder, step=model.config.steps, start=start)
+    keep(model, clips, rows, folder, step=model.config.steps, seed=seed, start=start)
 
 
 def main() -> None:
@@ -195,14 +195,14 @@ def main() -> None:
     config = ClassifierConfig(sample_rate=SAMPLE_RATE, labels=LABELS, steps=arguments.steps, **STRONGER)
     model = Classifier.build(config, seed=arguments.seed).to(arguments.device).train()
     if arguments.start:
-        model.load_state_dict(checkpoint.load(arguments.start).state_dict())
+        model.load_state_dict(checkpoint.load(arguments.start, device=arguments.device).state_dict())
     optimiser = Optimiser(model, steps=arguments.steps)
     cumulative = chances(clips, train)
     print(f"{len(train)} clips to train on, {int(clips.held_out.sum())} held out, {arguments.steps} steps", flush=True)
 
     def save(step: int) -> None:
         with optimiser.averaged():
-            keep(model, clips, held_out, arguments.out, step=step, start=arguments.start)
+            keep(model, clips, held_out, arguments.out, step=step, seed=arguments.seed, start=arguments.start)
 
     saved, began, means = time.monotonic(), time.process_time(), {}
     for step in range(arguments.steps):
@@ -211,7 +211,7 @@ def main() -> None:
         some = lesson(clips, train[np.minimum(drawn, len(train) - 1)], samples=model.samples, generator=generator)
         some = with_tones(some, config.tones, sample_rate=SAMPLE_RATE, generator=generator)
         some = mixed(some, config.mixed, generator=generator)
-        terms = model.losses(some, generator=generator)
+        terms = model.losses(some.to(arguments.device), generator=generator)
         optimiser("classifier", model.weighted(terms))
         optimiser.end_step()
         for name, value in terms.items():
@@ -225,7 +225,7 @@ def main() -> None:
         if time.monotonic() - saved > SAVE_EVERY_S or step + 1 == arguments.steps:
             save(step + 1)
             saved = time.monotonic()
-    lean(arguments.out, clips, held_out, start=arguments.start)
+    lean(arguments.out, clips, held_out, seed=arguments.seed, start=arguments.start)
 
 
 if __name__ == "__main__":

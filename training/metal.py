@@ -58,13 +58,16 @@ def _closed_level(rng: Rng, n: int, seconds: float) -> Sound:
     return level
 
 
+def _clanging(rng: Rng, n: int) -> Sound:
+    """Square oscillators through a resonance and a high-pass, as analogue hats are made."""
+    body = resonance(clang(rng, n), between(rng, 5000, 11000), between(rng, 0.5, 2))
+    return peaked(highpass(body, between(rng, 3500, 8500), order=2))
+
+
 def closed_squares(rng: Rng) -> Sound:
     seconds = between(rng, 0.04, 0.3)
     n = samples(seconds)
-    body = highpass(
-        resonance(clang(rng, n), between(rng, 5000, 11000), between(rng, 0.5, 2)), between(rng, 3500, 8500), order=2
-    )
-    return peaked(body) * _closed_level(rng, n, seconds)
+    return _clanging(rng, n) * _closed_level(rng, n, seconds)
 
 
 def closed_noise(rng: Rng) -> Sound:
@@ -108,10 +111,7 @@ def _open_level(rng: Rng, n: int, seconds: float) -> Sound:
 def open_squares(rng: Rng) -> Sound:
     seconds = between(rng, 0.3, 1.4)
     n = samples(seconds)
-    body = highpass(
-        resonance(clang(rng, n), between(rng, 5000, 11000), between(rng, 0.5, 2)), between(rng, 3500, 8500), order=2
-    )
-    return peaked(body) * _open_level(rng, n, seconds)
+    return _clanging(rng, n) * _open_level(rng, n, seconds)
 
 
 def open_noise(rng: Rng) -> Sound:

@@ -94,14 +94,14 @@ def describe(file: Path, /, *, on: On = ON) -> None:
         Any audio file; of a longer one the first ten minutes are heard.
     """
     from soundloom import audio, describing
-    from soundloom.describing import LONGEST_S, Opinion
+    from soundloom.describing import LONGEST_S, Judgement
     from soundloom.ears import Ear
 
     terminal = on.terminal()
     with terminal.only_document():
         whole_s, sound = audio.info(file).seconds, audio.read(file, seconds=LONGEST_S)
         (heard,) = Ear.bundled(device=on.device).hear([describing.ready(sound)[0]])
-        opinion = Opinion(heard.label, heard.confidence, heard.pitch, heard.pitch_confidence)
+        opinion = Judgement(heard.label, heard.confidence, heard.pitch, heard.pitch_confidence)
         description = describing.describe(sound, opinion)
     terminal.say(description.sentence)
     if whole_s > LONGEST_S:

@@ -12,7 +12,7 @@ has a chance of its own. Otherwise the chances of a sound add up to 1.
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -52,7 +52,6 @@ class ClassifierConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     semitones: float = 1.0  # augmentation: faster and higher, or slower and lower, by at most this
-    gain_db: float = 0.0  # levels are relative to the loudest: gain would not be heard
     mixed: float = 0.5  # share of sounds that are mixed with another (mixup)
     masked: float = 0.5  # share of sounds of which stripes are hidden (SpecAugment)
     recoloured: float = 0.5  # share of sounds that are heard as through another microphone and room
@@ -89,6 +88,9 @@ class Lesson:
     tagged: Tensor
     pitch: Tensor
     tonal: Tensor
+
+    def to(self, device: torch.device | str) -> "Lesson":
+        return Lesson(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 class Classifier(AbstractModel):
@@ -156,7 +158,6 @@ class Classifier(AbstractModel):
             hop_length=self.spectrum.hop_length,
             align="start",
             semitones=c.semitones,
-            gain_db=c.gain_db,
         )
 
     def players(self) -> Mapping[str, Player]:
