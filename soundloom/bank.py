@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from soundloom import scanning, table
 from soundloom.audio import Waveform
 from soundloom.concluding import Rules
-from soundloom.condition import UNKNOWN, Condition
+from soundloom.condition import DESCRIPTORS, MOST_GRAMS, UNKNOWN, Condition, grams
 from soundloom.config import did_you_mean
 from soundloom.errors import BankError
 from soundloom.spectral import default_hop
@@ -222,6 +222,42 @@ class SoundBank:
         index = {label: i for i, label in enumerate(self.labels)}
         return np.array([index.get(label, UNKNOWN) for label in self.columns["label"]], dtype=np.int64)
 
+    def condition(self, clips: NDArray[np.int64]) -> Condition:
+        """What is known of clips, as a model is told it: descriptors as quantiles of the clips trained on."""
+        columns, quantiles, texts = self._conditions()
+        return Condition(
+            pitch=torch.from_numpy(columns["pitch"][clips]),
+            label=torch.from_numpy(self.label_indices()[clips]),
+            velocity=torch.from_numpy(columns["velocity"][clips]),
+            descriptors=torch.from_numpy(quantiles[clips]),
+            text=torch.from_numpy(texts[clips]),
+        )
+
+    def quantile(self, name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where values of a descriptor (`condition.DESCRIPTORS`) stand among the clips trained on: 0 lowest, 1 highest.
+
+        Brightness in Hz, attack and decay in seconds, noisiness from 0 to 1, loudness in LUFS at a peak of full scale.
+        """
+        trained = self.clips("train")
+        known = np.sort(self._descriptor(name)[trained if len(trained) else self.clips()])
+        known = known[np.isfinite(known)]
+        below = (np.searchsorted(known, values, "left") + np.searchsorted(known, values, "right")) / 2
+        return np.where(np.isfinite(values) & (len(known) > 0), below / max(len(known), 1), np.nan)
+
+    def _descriptor(self, name: str) -> NDArray[np.float64]:
+        if name == "loudness":
+            return np.asarray(self.columns["loudness_lufs"] - self.columns["gain_db"], np.float64)
+        column = {"brightness": "brightness_hz", "attack": "attack_s", "decay": "decay_s"}.get(name, name)
+        return np.asarray(self.columns[column], np.float64)
+
+    @functools.cache  # noqa: B019
+    def _conditions(self) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32], NDArray[np.int64]]:
+        """Pitch and velocity, descriptors [clips, 5] and hashed captions [clips, MOST_GRAMS] of all clips."""
+        columns = {name: np.asarray(self.columns[name], np.float32) for name in ("pitch", "velocity")}
+        quantiles = np.stack([self.quantile(name, self._descriptor(name)) for name in DESCRIPTORS], 1)
+        texts = [grams(caption or "").numpy() for caption in self.columns["caption"]]
+        return columns, quantiles.astype(np.float32), np.stack(texts) if texts else np.zeros((0, MOST_GRAMS), np.int64)
+
     def _batch(
         self,
         spec: BatchSpec,
@@ -250,11 +286,19 @@ class SoundBank:
             f0_hz=torch.from_numpy(tracks[:, :1].copy()),
             voiced=torch.from_numpy(tracks[:, 1:].copy()),
             inharmonicity=torch.from_numpy(np.nan_to_num(self.columns["inharmonicity"][clips]).astype(np.float32)),
-            condition=Condition(
-                pitch=torch.from_numpy(pitch.astype(np.float32)), label=torch.from_numpy(self.label_indices()[clips])
-            ),
+            condition=replace(self.condition(clips), pitch=torch.from_numpy(pitch.astype(np.float32))),
             clips=torch.from_numpy(clips.copy()),
         )
+
+
+def spread_evenly(clips: NDArray[np.int64], most: int) -> list[int]:
+    """Up to `most` of the clips, first and last among them.
+
+    >>> spread_evenly(np.arange(10), 4)
+    [0, 3, 6, 9]
+    """
+    places = np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)
+    return [int(clip) for clip in clips[places]]
 
 
 @functools.lru_cache(maxsize=1024)

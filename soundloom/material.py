@@ -175,4 +175,5 @@ def _repeated(clips: Indices, n: int, random: np.random.Generator) -> Indices:
 
 def _condition(labels: Sequence[str | None], pitches: Exact, known: Sequence[str]) -> Condition:
     index = [UNKNOWN if label is None else list(known).index(label) for label in labels]
-    return Condition(torch.from_numpy(pitches.astype(np.float32)), torch.tensor(index, dtype=torch.int64))
+    known_pitches = torch.from_numpy(pitches.astype(np.float32))
+    return Condition.having(pitch=known_pitches, label=torch.tensor(index, dtype=torch.int64))

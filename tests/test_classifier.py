@@ -174,7 +174,7 @@ def test_as_many_parts_as_labels_are_still_several():
 def test_of_several_labels_either_one_is_right():
     model = Classifier.build(replace(SMALL, labels=("clap+snare", "hat")), seed=0).eval()
     model.timbre.weight.data.zero_()
-    condition = Condition(torch.full((1,), torch.nan), torch.tensor([0]))
+    condition = Condition.having(label=torch.tensor([0]))
     frames, one = torch.zeros(1, 1, 1), torch.zeros(1)
     batch = Batch(torch.randn(1, 1, model.samples), one, frames, frames, one, condition, one)
     for likeliest, accuracy in ((0, 1.0), (1, 1.0), (2, 0.0)):

@@ -44,7 +44,7 @@ def tones(frames: int = 32) -> Batch:
         f0_hz=f0[:, None, None].expand(4, 1, frames).clone(),
         voiced=torch.ones(4, 1, frames),
         inharmonicity=torch.zeros(4),
-        condition=Condition(pitch, torch.zeros(4, dtype=torch.int64)),
+        condition=Condition.having(pitch=pitch, label=torch.zeros(4, dtype=torch.int64)),
         clips=torch.arange(4),
     )
 

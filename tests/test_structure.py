@@ -55,8 +55,10 @@ ROWS = [
         "models.analysis",
         "models.logspectrum",
         "models.discriminator",
+        "models.conditioning",
     ],
-    ["models.codec", "models.vae", "models.classifier"],
+    ["models.codec"],
+    ["models.vae", "models.classifier"],
     ["models.live", "runtime", "checkpoint"],
     [
         "run",
@@ -87,7 +89,7 @@ ROWS = [
         "cli",
     ],
 ]
-FAMILIES = {"models.codec", "models.vae", "models.classifier"}
+FAMILIES = {"models.vae", "models.classifier"}  # the codec is a part of those that model its codes
 PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name in enumerate(names)}
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from soundloom import checkpoint
 from soundloom.audio import Waveform
 from soundloom.bank import Batch, BatchSpec
-from soundloom.condition import UNKNOWN, Condition
+from soundloom.condition import Condition
 from soundloom.config import override
 from soundloom.models.base import AbstractModel, Code, Player, Update
 
@@ -147,7 +147,7 @@ class TinyBank:
             f0_hz=track,
             voiced=track,
             inharmonicity=torch.zeros(n),
-            condition=Condition(torch.full((n,), torch.nan), torch.full((n,), UNKNOWN)),
+            condition=Condition.of(n),
             clips=torch.from_numpy(clips.copy()),
         )
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from soundloom.bank import Batch, BatchSpec, SoundBank
-from soundloom.condition import Condition
+from soundloom.condition import AS_LEARNT, Condition, Manner
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class AbstractModel(nn.Module, ABC):
     family: ClassVar[str]
     Config: ClassVar[type]
     validation_clips: ClassVar[int] = 32  # held-out sounds that decide which checkpoint is kept
+    manners: ClassVar[frozenset[str]] = frozenset()  # the fields of `Manner` that its sampling obeys
     config: Any
 
     @classmethod
@@ -93,9 +94,40 @@ class Samples(Protocol):
     """A family that makes new sounds."""
 
     def sample(
-        self, n: int, *, seconds: float | None, condition: Condition | None, generator: torch.Generator
+        self,
+        n: int,
+        *,
+        seconds: float | None,
+        condition: Condition | None,
+        generator: torch.Generator,
+        manner: Manner = AS_LEARNT,
     ) -> Tensor:
         """n sounds [n, C, T] at the model's sample rate, in [-1, 1]. No condition: as the bank had them."""
+
+
+@runtime_checkable
+class Continues(Protocol):
+    """A family that goes on where a recording ends, for as long as one likes, in constant memory."""
+
+    def continue_from(self, audio: Tensor, *, seconds: float, generator: torch.Generator, manner: Manner) -> Tensor:
+        """audio [1, 1, T] -> the `seconds` that follow it [1, 1, T']; T may be 0, to begin from nothing."""
+
+
+@runtime_checkable
+class Resynthesises(Protocol):
+    """A family that plays a sound again from what it measures in it (spectra, pitch, loudness), without a latent."""
+
+    def resynthesise(self, audio: Tensor, *, transpose: float = 0.0, seed: int = 0) -> Tensor:
+        """audio [B, 1, T] -> [B, 1, T], `transpose` semitones up; `ModelError` where the family cannot transpose."""
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A family that looks at the bank before the first step, or before the next one of a resumed run."""
+
+    def prepare(self, bank: SoundBank, *, fresh: bool) -> None:
+        """`fresh`: before the very first step; a resumed run has its weights already. Changes no parameter that is
+        optimised."""
 
 
 @runtime_checkable
