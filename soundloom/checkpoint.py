@@ -26,6 +26,7 @@ FORMAT = 1
 FAMILIES = {
     "codec": "soundloom.models.codec:Codec",
     "vae": "soundloom.models.vae:VAE",
+    "flow": "soundloom.models.flow:Flow",
     "classifier": "soundloom.models.classifier:Classifier",
 }
 SNAPSHOT_SECONDS = 0.5

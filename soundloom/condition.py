@@ -128,12 +128,15 @@ class Manner:
     """How new sounds are drawn, where a family lets one choose.
 
     `guidance`: how strongly the condition is obeyed: 1 as learnt, 2 more so, at the cost of variety (Ho and Salimans,
-    2022). `temperature`: how daring: 1 as learnt, 0 the most likely. `steps`: of a flow's solver.
+    2022). `temperature`: how daring: 1 as learnt, 0 the most likely. `steps` and `solver` ("euler", "midpoint", "heun")
+    are a flow's. `best_of`: so many are drawn for each sound asked for, and the most likely one is kept.
     """
 
     guidance: float = 1.0
     temperature: float = 1.0
     steps: int | None = None
+    solver: str | None = None
+    best_of: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.guidance <= 10:
@@ -142,6 +145,8 @@ class Manner:
             raise ConditionError(f"temperature is {self.temperature:g}: it goes from 0 to 2; 1 is as learnt")
         if self.steps is not None and not 1 <= self.steps <= 200:
             raise ConditionError(f"steps is {self.steps}: it goes from 1 to 200; 8 are usual")
+        if not 1 <= self.best_of <= 64:
+            raise ConditionError(f"best_of is {self.best_of}: it goes from 1, the first one drawn, to 64")
 
 
 AS_LEARNT = Manner()

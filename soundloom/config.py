@@ -90,6 +90,8 @@ def _parse(text: str, hint: Any, key: str) -> Any:
 
 def _coerce(value: Any, hint: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return from_dict(typing.cast(type, hint), value, where=where)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from soundloom.bank import SoundBank, spread_evenly
-from soundloom.models.base import AbstractModel
+from soundloom.models.base import AbstractModel, Prepares
 from soundloom.optimise import Optimiser
 from soundloom.resume import keyed_generator
 from soundloom.runlog import Means
@@ -37,6 +37,8 @@ def affordable(
     """
     began = clock()
     model = family.build(dataclasses.replace(values, steps=ENDLESS), seed=0).to(device).train()
+    if isinstance(model, Prepares):
+        model.prepare(bank, fresh=True)
     optimiser = Optimiser(model, steps=ENDLESS)
     first = float(getattr(values, "adversary_from", 1.0))
     step_s = 0.0

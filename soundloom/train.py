@@ -14,7 +14,7 @@ from soundloom.audio import Waveform
 from soundloom.bank import SoundBank
 from soundloom.config import from_dict, to_dict
 from soundloom.errors import ConfigError, DivergedError, TrainingError
-from soundloom.models.base import AbstractModel, Calibrates
+from soundloom.models.base import AbstractModel, Calibrates, Prepares
 from soundloom.optimise import Optimiser
 from soundloom.paths import make_folder
 from soundloom.resume import State, keyed_generator
@@ -207,6 +207,8 @@ class _Run:
         self.optimiser = Optimiser(self.model, steps=self.steps, world=world)
         if state.step > 0:
             resume.restore(folder, self.model, self.optimiser, step=state.step)
+        if isinstance(self.model, Prepares):
+            self.model.prepare(bank, fresh=state.step == 0)
         self.means = Means(state.means)
         together = self.model.batch_spec.size * world.size
         judging = len(pace.held_out(bank, most=self.model.validation_clips))

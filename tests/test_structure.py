@@ -56,10 +56,11 @@ ROWS = [
         "models.logspectrum",
         "models.discriminator",
         "models.conditioning",
+        "models.solver",
     ],
-    ["models.codec"],
-    ["models.vae", "models.classifier"],
-    ["models.live", "runtime", "checkpoint"],
+    ["runtime", "checkpoint", "models.codec", "models.coded"],
+    ["models.vae", "models.flow", "models.classifier"],
+    ["models.live"],
     [
         "run",
         "ears",
@@ -89,7 +90,7 @@ ROWS = [
         "cli",
     ],
 ]
-FAMILIES = {"models.vae", "models.classifier"}  # the codec is a part of those that model its codes
+FAMILIES = {"models.flow", "models.vae", "models.classifier"}  # the codec is a part of those that model its codes
 PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name in enumerate(names)}
 
 
