@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,11 +22,13 @@ from soundloom.instruments.subtractive import Subtractive
 from soundloom.midi import read as read_midi
 from soundloom.models.base import Samples
 from soundloom.paths import make_folder, replacing
+from soundloom.presets import Preset
+from soundloom.recipe import Choice, decide, stages
 from soundloom.render import fit_peak, render
 from soundloom.run import Run, families_that
 from soundloom.runlog import Progress
 from soundloom.score import Score, parse
-from soundloom.train import TrainConfig, fit
+from soundloom.train import TrainConfig
 
 ENGINES: dict[str, type[Subtractive] | type[Pluck]] = {"subtractive": Subtractive, "pluck": Pluck}
 
@@ -85,7 +88,7 @@ def train(
     bank: SoundBank | Path | str,
     folder: Path | str,
     *,
-    family: str = "vae",
+    family: str | Preset | None = None,
     minutes: float | None = None,
     steps: int | None = None,
     seed: int = 0,
@@ -94,12 +97,18 @@ def train(
 ) -> Run:
     """Trains a model in `folder` and opens it. The same call goes on with a run that was cut short.
 
-    Give `minutes` or `steps`; neither means ten minutes. `settings` are `key=value` texts for the family's config.
+    Give `minutes` or `steps`; neither means ten minutes. No `family`: what suits the bank. A preset (one of
+    `presets.PRESETS`, or your own) trains its family, after a codec where that needs one. `settings` are `key=value`
+    texts for the family's config.
     """
     bank = bank if isinstance(bank, SoundBank) else SoundBank.load(bank)
     if minutes is None and steps is None:
         minutes = 10.0
-    fit(family, bank, TrainConfig(minutes=minutes, steps=steps, seed=seed, device=device), folder, settings=settings)
+    config = TrainConfig(minutes=minutes, steps=steps, seed=seed, device=device)
+    choice = Choice(settings=settings)
+    choice = replace(choice, preset=family) if isinstance(family, Preset) else replace(choice, family=family)
+    for stage in stages(decide(bank, choice, minutes=minutes), bank, config, folder):
+        stage.fit(bank)
     return Run.load(folder, device=device)
 
 

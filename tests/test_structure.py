@@ -75,7 +75,7 @@ ROWS = [
         "evaluate",
         "evalpage",
     ],
-    ["optimise", "runlog", "resume", "pace", "vitals", "doctor", "preview", "train"],
+    ["optimise", "runlog", "resume", "pace", "vitals", "doctor", "preview", "presets", "train", "recipe"],
     ["instruments.base", "instruments.voices", "instruments.subtractive", "instruments.pluck", "instruments.neural"],
     ["render"],
     ["factory"],

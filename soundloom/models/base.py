@@ -57,6 +57,7 @@ class AbstractModel(nn.Module, ABC):
     family: ClassVar[str]
     Config: ClassVar[type]
     validation_clips: ClassVar[int] = 32  # held-out sounds that decide which checkpoint is kept
+    needs_codec: ClassVar[bool] = False  # whether it models the codes of a codec, which the setting `codec` names
     manners: ClassVar[frozenset[str]] = frozenset()  # the fields of `Manner` that its sampling obeys
     config: Any
 

@@ -118,6 +118,7 @@ class Flow(AbstractModel):
     family = "flow"
     Config = FlowConfig
     manners = frozenset({"guidance", "temperature", "steps", "solver", "best_of"})
+    needs_codec = True
     validation_clips = 64
     config: FlowConfig
 
