@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ import torch
 from soundloom import audio
 from soundloom.audio import Waveform
 from soundloom.bank import SoundBank
+from soundloom.condition import AS_LEARNT, Manner
 from soundloom.config import did_you_mean
 from soundloom.errors import ConfigError, ModelError, ScoreError
 from soundloom.features import describe
@@ -121,25 +122,38 @@ def write_sounds(sounds: Sequence[Waveform], folder: Path | str, *, digits: int 
     return files
 
 
-def write_samples(
-    run: Run,
-    folder: Path | str,
-    n: int,
-    *,
-    seed: int = 0,
-    label: str | None = None,
-    pitch: float | str | None = None,
-    seconds: float | None = None,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Wish:
+    """What new sounds are asked to be: see `Run.sample`."""
+
+    label: str | None = None
+    pitch: float | str | None = None
+    seconds: float | None = None
+    text: str | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
+    manner: Manner = AS_LEARNT
+
+    def document(self) -> dict[str, Any]:
+        asked = {"label": self.label, "pitch": self.pitch, "seconds": self.seconds, "text": self.text}
+        return {**asked, **self.values, **asdict(self.manner)}
+
+
+ANYTHING = Wish()
+
+
+def write_samples(run: Run, folder: Path | str, n: int, wish: Wish = ANYTHING, *, seed: int = 0) -> dict[str, Any]:
     """New sounds as 000.wav and on, and `samples.json`: what was asked for, and what came out, measured."""
     folder = make_folder(folder)
-    sounds = run.sample(n, seed=seed, label=label, pitch=pitch, seconds=seconds)
+    asked = run.asked(n, label=wish.label, pitch=wish.pitch, text=wish.text, values=wish.values)
+    sounds = run.sample_as(asked, seed=seed, seconds=wish.seconds, manner=wish.manner)
     files = write_sounds(sounds, folder, digits=3)
+    doubt = run.doubt(asked)
     document = {
         "run": str(run.folder),
         "family": run.family,
         "seed": seed,
-        "asked": {"label": label, "pitch": pitch, "seconds": seconds},
+        "asked": wish.document(),
+        "warnings": [doubt] if doubt else [],
         "sounds": [
             {"file": file.name, "seconds": round(sound.seconds, 4), "measured": measured(sound)}
             for file, sound in zip(files, sounds, strict=True)

@@ -25,8 +25,11 @@ from soundloom.runtime import pick_device
 FORMAT = 1
 FAMILIES = {
     "codec": "soundloom.models.codec:Codec",
+    "gan": "soundloom.models.gan:GAN",
     "vae": "soundloom.models.vae:VAE",
     "flow": "soundloom.models.flow:Flow",
+    "ddsp": "soundloom.models.ddsp:DDSP",
+    "wavenet": "soundloom.models.wavenet:WaveNet",
     "classifier": "soundloom.models.classifier:Classifier",
 }
 SNAPSHOT_SECONDS = 0.5

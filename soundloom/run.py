@@ -1,6 +1,8 @@
 """What a trained folder can do, as one object: new sounds, re-syntheses, morphs."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +12,27 @@ from torch import Tensor
 
 from soundloom import checkpoint
 from soundloom.audio import Waveform, read, resample
-from soundloom.condition import Condition
+from soundloom.condition import AS_LEARNT, Condition, Manner
 from soundloom.errors import AudioError, ConditionError, ConfigError, ModelError
 from soundloom.features import track_pitches
-from soundloom.models.base import AbstractModel, Codes, Embedding, Embeds, Samples
+from soundloom.models.base import (
+    AbstractModel,
+    Codes,
+    Continues,
+    Embedding,
+    Embeds,
+    Inverts,
+    Resynthesises,
+    Samples,
+    Transfers,
+)
 from soundloom.preparing import Prepared, prepare
-from soundloom.score import parse_pitch
+from soundloom.score import parse_pitch, pitch_name
 from soundloom.steady import steadied
 
 Channel = NDArray[np.float32]  # [T], one channel
 
+FAR_SEMITONES = 12.0  # beyond the pitches that a model has heard
 PIECE_S = 30.0  # of a long recording are re-synthesised at a time
 BATCH = 8  # sounds made at once: enough to fill a core, little enough to fit a small memory
 
@@ -63,34 +76,163 @@ class Run:
         label: str | None = None,
         pitch: float | str | None = None,
         seconds: float | None = None,
+        text: str | None = None,
+        values: Mapping[str, float] | None = None,
+        manner: Manner = AS_LEARNT,
     ) -> list[Waveform]:
-        """n new sounds. `pitch` is a MIDI number or a note name; what is not given is as the bank had it.
+        """n new sounds. What is not given is as the bank had it; the same seed and n give the same sounds.
 
-        The same seed and n give the same sounds.
+        Args:
+            pitch: A MIDI number or a note name.
+            text: A few words, such as "short dark click".
+            values: Velocity and descriptors by name ("brightness", "noisiness", "attack", "decay", "loudness"), as
+                quantiles of the bank: 0 the least in it, 1 the most.
         """
+        asked = self.asked(n, label=label, pitch=pitch, text=text, values=values)
+        if doubt := self.doubt(asked):
+            warnings.warn(doubt, stacklevel=2)
+        return self.sample_as(asked, seed=seed, seconds=seconds, manner=manner)
+
+    def asked(
+        self,
+        n: int,
+        *,
+        label: str | None = None,
+        pitch: float | str | None = None,
+        text: str | None = None,
+        values: Mapping[str, float] | None = None,
+    ) -> Condition:
+        """The condition of `sample`, n times. `ConditionError` for what the model does not know or cannot be told."""
         if n < 1:
             raise ConfigError(f"{n} sounds were asked for: ask for 1 or more")
-        if seconds is not None and not 0.01 <= seconds <= 600:
-            raise ConditionError(f"a length of {seconds:g} s was asked for: it goes from 0.01 to 600")
+        told = self.model.conditions
+        beyond = {"text": text is not None, "velocity": "velocity" in (values or {})}
+        beyond["descriptors"] = bool(set(values or {}) - {"velocity"})
+        for name in (name for name, is_asked in beyond.items() if is_asked and name not in told):
+            able = [key for key in checkpoint.FAMILIES if name in checkpoint.family(key).conditions]
+            raise ConditionError(f"a {self.family} is not told of {name}: train a {' or '.join(able)} for that")
+        known = dict(values or {})
+        velocity = known.pop("velocity", None)
         number = parse_pitch(pitch) if isinstance(pitch, str) else pitch
-        asked = Condition.of(n, self.labels, pitch=number, label=label)
-        return self.sample_as(asked, seed=seed, seconds=seconds)
+        return Condition.of(n, self.labels, pitch=number, label=label, velocity=velocity, descriptors=known, text=text)
+
+    def doubt(self, asked: Condition) -> str:
+        """What to know of a condition before its sounds are made, in a sentence; empty where there is nothing."""
+        heard = self.model.pitch_range
+        far = asked.pitch[torch.isfinite(asked.pitch)]
+        if heard is None or not len(far):
+            return ""
+        low, high = heard
+        if low - FAR_SEMITONES <= float(far.min()) and float(far.max()) <= high + FAR_SEMITONES:
+            return ""
+        names = " to ".join(pitch_name(pitch) for pitch in heard)
+        wanted = pitch_name(float(far[(far - (low + high) / 2).abs().argmax()]))
+        return f"{wanted} is far from the pitches this model has heard ({names}): expect the pitch, not the timbre"
 
     @torch.no_grad()
-    def sample_as(self, condition: Condition, *, seed: int = 0, seconds: float | None = None) -> list[Waveform]:
+    def sample_as(
+        self, condition: Condition, *, seed: int = 0, seconds: float | None = None, manner: Manner = AS_LEARNT
+    ) -> list[Waveform]:
         """New sounds, one for each of the conditions; `sample` asks for the same of all."""
         model = self.model
         if not isinstance(model, Samples):
             raise ModelError(f"a {self.family} makes no new sounds: train a {families_that('sample')}")
+        if seconds is not None and not 0.01 <= seconds <= 600:
+            raise ConditionError(f"a length of {seconds:g} s was asked for: it goes from 0.01 to 600")
+        self._refuse_other_manners(manner)
         generator = torch.Generator().manual_seed(seed)
         sounds: list[Waveform] = []
         while len(sounds) < len(condition):
             asked = condition[len(sounds) : len(sounds) + BATCH].to(self.device)
-            audio = model.sample(len(asked), seconds=seconds, condition=asked, generator=generator)
+            audio = model.sample(len(asked), seconds=seconds, condition=asked, generator=generator, manner=manner)
             sounds += [self._waveform(sound) for sound in audio]
         if seconds is None:  # those made together are as long as the longest of them
             return [_without_silent_end(sound) for sound in sounds]
         return [_fitted(sound, round(seconds * self.sample_rate)) for sound in sounds]  # models count in frames
+
+    def _refuse_other_manners(self, manner: Manner) -> None:
+        for field in fields(Manner):
+            name = field.name
+            if getattr(manner, name) != field.default and name not in self.model.manners:
+                able = [key for key in checkpoint.FAMILIES if name in checkpoint.family(key).manners]
+                raise ConditionError(f"a {self.family} knows no {name.replace('_', ' ')}: a {' or '.join(able)} does")
+
+    @torch.no_grad()
+    def vary(
+        self, sound: Waveform | Path | str, n: int = 8, *, strength: float = 0.4, seed: int = 0,
+        manner: Manner = AS_LEARNT,
+    ) -> tuple[list[Waveform], Waveform]:  # fmt: skip
+        """n sounds like the given one, and that one made again from its own noise, which tells how well it is known.
+
+        `strength`: 0 is the sound made again, 1 a new one.
+        """
+        if not 0 <= strength <= 1:
+            raise ConfigError(f"strength is {strength:g}: it goes from 0, the sound itself, to 1, a new one")
+        if n < 1:
+            raise ConfigError(f"{n} sounds were asked for: ask for 1 or more")
+        self._refuse_other_manners(manner)
+        generator = torch.Generator().manual_seed(seed)
+        varied, again = self._inverts().vary(
+            self._ready(sound)[0], n, strength=strength, generator=generator, manner=manner
+        )
+        return [_without_silent_end(self._waveform(one)) for one in varied], self._waveform(again[0])
+
+    @torch.no_grad()
+    def fill(
+        self, sound: Waveform | Path | str, *, start_s: float, end_s: float, seed: int = 0,
+        manner: Manner = AS_LEARNT,
+    ) -> Waveform:  # fmt: skip
+        """The sound with what lies between two moments made anew; the rest is as the model's codec has it."""
+        audio, gain = self._ready(sound)
+        length = audio.shape[-1] / self.sample_rate
+        if not 0 <= start_s < end_s or start_s >= length:
+            raise ConfigError(
+                f"{start_s:g} to {end_s:g} s was asked for, of a sound of {length:.2f} s: the start comes before the "
+                "end, and inside the sound"
+            )
+        self._refuse_other_manners(manner)
+        generator = torch.Generator().manual_seed(seed)
+        made = self._inverts().fill(audio, start_s=start_s, end_s=end_s, generator=generator, manner=manner)
+        return self._waveform(made[0] * gain)
+
+    @torch.no_grad()
+    def go_on(
+        self, sound: Waveform | Path | str | None, *, seconds: float, seed: int = 0, manner: Manner = AS_LEARNT
+    ) -> Waveform:
+        """What follows a recording, `seconds` long; None begins from nothing."""
+        model = self.model
+        if not isinstance(model, Continues):
+            raise ModelError(f"a {self.family} does not go on: train a {families_that('continue_from')}")
+        if not 0.01 <= seconds <= 36000:
+            raise ConditionError(f"{seconds:g} s were asked for: it goes from 0.01 to 36000")
+        self._refuse_other_manners(manner)
+        audio, gain = (torch.zeros(1, 1, 0, device=self.device), 1.0) if sound is None else self._ready(sound)
+        generator = torch.Generator().manual_seed(seed)
+        made = model.continue_from(audio, seconds=seconds, generator=generator, manner=manner)
+        return _fitted(self._waveform(made[0] * gain), round(seconds * self.sample_rate))
+
+    @torch.no_grad()
+    def transfer(self, sound: Waveform | Path | str, *, transpose: float | None = None, seed: int = 0) -> Waveform:
+        """A melody played in the timbre of the model; `transpose` None takes it by octaves into the model's range."""
+        model = self.model
+        if not isinstance(model, Transfers):
+            raise ModelError(f"a {self.family} takes over no melody: train a {families_that('transfer')}")
+        audio, gain = self._ready(sound)
+        made = model.transfer(audio, transpose=transpose, seed=seed)
+        return _fitted(self._waveform(made[0] * gain), audio.shape[-1])
+
+    def _inverts(self) -> Inverts:
+        if not isinstance(self.model, Inverts):
+            raise ModelError(f"a {self.family} finds no noise for a sound: train a {families_that('vary')}")
+        return self.model
+
+    def _ready(self, sound: Waveform | Path | str) -> tuple[Tensor, float]:
+        """A sound, mono, at the model's rate and at a peak of 1 as banks keep their clips [1, 1, T], and its peak."""
+        x = self._heard(read_if_path(sound).mono()).samples
+        peak = float(np.abs(x).max())
+        if peak == 0.0:
+            raise AudioError("the sound is silent throughout: choose another one")
+        return torch.from_numpy(x / np.float32(peak))[None].to(self.device), peak
 
     @torch.no_grad()
     def reconstruct(
@@ -116,6 +258,9 @@ class Run:
         if isinstance(self.model, Codes):  # banks keep clips at a peak of 1, so that is what models know
             audio = torch.from_numpy(x / np.float32(peak))[None, None].to(self.device)
             return _numpy(self._in_pieces(audio, transpose, voices, seed)[0, 0]) * np.float32(peak)
+        if isinstance(self.model, Resynthesises):
+            audio = torch.from_numpy(x / np.float32(peak))[None, None].to(self.device)
+            return _numpy(self.model.resynthesise(audio, transpose=transpose, seed=seed)[0, 0]) * np.float32(peak)
         embedding, ready = self._embedded(x)
         moved = Embedding(embedding.z, embedding.pitch + transpose, embedding.seconds, embedding.label)
         made = _numpy(self._embeds().render(moved, seed=seed)[0, 0]) * np.float32(10 ** (ready.gain_db / 20))

@@ -57,9 +57,11 @@ ROWS = [
         "models.discriminator",
         "models.conditioning",
         "models.solver",
+        "models.moments",
+        "models.wholejudge",
     ],
     ["runtime", "checkpoint", "models.codec", "models.coded"],
-    ["models.vae", "models.flow", "models.classifier"],
+    ["models.vae", "models.gan", "models.flow", "models.classifier"],
     ["models.live"],
     [
         "run",
@@ -86,11 +88,17 @@ ROWS = [
         "commands.hearing",
         "commands.training",
         "commands.making",
+        "commands.shaping",
         "commands.judging",
         "cli",
     ],
 ]
-FAMILIES = {"models.flow", "models.vae", "models.classifier"}  # the codec is a part of those that model its codes
+FAMILIES = {
+    "models.gan",
+    "models.flow",
+    "models.vae",
+    "models.classifier",
+}  # the codec is a part of those that model its codes
 PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name in enumerate(names)}
 
 

@@ -1,13 +1,67 @@
 """What makes sounds with trained models, and the demo of the whole way."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 import soundloom
 from soundloom.commands.flags import MAKING, Making, Out, app
 from soundloom.paths import make_folder
+
+if TYPE_CHECKING:
+    from soundloom.condition import Manner
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How new sounds are drawn."""
+
+    guidance: Annotated[
+        float, Parameter(help="How strongly what is asked is obeyed: 1 as learnt, 2 more so and less varied (flow).")
+    ] = 1.0
+    temperature: Annotated[float, Parameter(help="How daring: 1 as learnt, lower is tamer.")] = 1.0
+    solver_steps: Annotated[int | None, Parameter(help="Of a flow: more is finer and slower; 8 if left out.")] = None
+    solver: Annotated[str | None, Parameter(help="Of a flow: euler, midpoint or heun.")] = None
+    best_of: Annotated[int, Parameter(help="Draw so many for each sound and keep the most likely one (flow).")] = 1
+
+    def manner(self) -> "Manner":
+        from soundloom.condition import Manner
+
+        return Manner(
+            guidance=self.guidance,
+            temperature=self.temperature,
+            steps=self.solver_steps,
+            solver=self.solver,
+            best_of=self.best_of,
+        )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """What new sounds are asked to be; what is left out is as the bank had it."""
+
+    label: Annotated[str | None, Parameter(help="What kind, one of the bank's labels.")] = None
+    pitch: Annotated[str | None, Parameter(help="A note name such as C#4, or a MIDI number such as 61.")] = None
+    seconds: Annotated[float | None, Parameter(help="How long each is.")] = None
+    text: Annotated[str | None, Parameter(help='In words, such as "short dark click".')] = None
+    velocity: Annotated[float | None, Parameter(help="How hard it is played, 0 to 1.")] = None
+    brightness: Annotated[float | None, Parameter(help="0 the darkest of the bank, 1 the brightest.")] = None
+    noisiness: Annotated[float | None, Parameter(help="0 the purest of the bank, 1 the noisiest.")] = None
+    attack: Annotated[float | None, Parameter(help="0 the fastest onset of the bank, 1 the slowest.")] = None
+    decay: Annotated[float | None, Parameter(help="0 the fastest fall of the bank, 1 the slowest.")] = None
+    loudness: Annotated[float | None, Parameter(help="0 the thinnest of the bank, 1 the densest, at one peak.")] = None
+
+    def values(self) -> dict[str, float]:
+        every = {name: getattr(self, name) for name in QUANTILES}
+        return {name: value for name, value in every.items() if value is not None}
+
+
+QUANTILES = ("velocity", "brightness", "noisiness", "attack", "decay", "loudness")
+ASKING, DRAWING = Asking(), Drawing()
 
 
 @app.command(sort_key=3)
@@ -17,9 +71,8 @@ def sample(
     *,
     out: Out,
     count: Annotated[int, Parameter(name=["-n", "--count"])] = 16,
-    label: str | None = None,
-    pitch: str | None = None,
-    seconds: float | None = None,
+    asking: Asking = ASKING,
+    drawing: Drawing = DRAWING,
     making: Making = MAKING,
 ) -> None:
     """Make new sounds with a trained model: 000.wav, 001.wav … and samples.json.
@@ -32,19 +85,16 @@ def sample(
         Where the sounds go.
     count
         How many.
-    label
-        What kind, one of the bank's labels. Left out: as the bank had them.
-    pitch
-        A note name such as C#4, or a MIDI number such as 61.
-    seconds
-        How long each is.
     """
     from soundloom import api
 
     terminal = making.terminal()
+    wish = api.Wish(asking.label, asking.pitch, asking.seconds, asking.text, asking.values(), manner=drawing.manner())
     with terminal.only_document():
         trained = soundloom.load(run, device=making.device)
-        document = api.write_samples(trained, out, count, seed=making.seed, label=label, pitch=pitch, seconds=seconds)
+        document = api.write_samples(trained, out, count, wish, seed=making.seed)
+    for warning in document["warnings"]:
+        terminal.say(f"note: {warning}")
     terminal.say(f"{count} sounds in {out}")
     terminal.document(document)
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import torch
@@ -27,6 +27,9 @@ class Code:
     def transposed(self, semitones: float) -> "Code":
         """The same sound, `semitones` higher: exact, because pitch is a part of the code and not of the latent."""
         return Code(self.z, self.f0_hz * 2.0 ** (semitones / 12), self.voiced)
+
+
+EVERYTHING = frozenset(field.name for field in fields(Condition))
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,9 @@ class AbstractModel(nn.Module, ABC):
     family: ClassVar[str]
     Config: ClassVar[type]
     validation_clips: ClassVar[int] = 32  # held-out sounds that decide which checkpoint is kept
-    needs_codec: ClassVar[bool] = False  # whether it models the codes of a codec, which the setting `codec` names
+    conditions: ClassVar[frozenset[str]] = frozenset({"pitch", "label"})  # the fields of `Condition` that it is told
     manners: ClassVar[frozenset[str]] = frozenset()  # the fields of `Manner` that its sampling obeys
+    needs_codec: ClassVar[bool] = False  # whether it models the codes of a codec, which the setting `codec` names
     config: Any
 
     @classmethod
@@ -72,6 +76,11 @@ class AbstractModel(nn.Module, ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cls(config)
+
+    @property
+    def pitch_range(self) -> tuple[float, float] | None:
+        """The lowest and the highest pitch (MIDI) of the sounds that it learnt from, where it knows them."""
+        return None
 
     @property
     @abstractmethod
@@ -120,6 +129,29 @@ class Resynthesises(Protocol):
 
     def resynthesise(self, audio: Tensor, *, transpose: float = 0.0, seed: int = 0) -> Tensor:
         """audio [B, 1, T] -> [B, 1, T], `transpose` semitones up; `ModelError` where the family cannot transpose."""
+
+
+@runtime_checkable
+class Inverts(Protocol):
+    """A family that finds the noise that becomes a given sound, and so makes sounds near it, or parts of it anew."""
+
+    def vary(
+        self, audio: Tensor, n: int, *, strength: float, generator: torch.Generator, manner: Manner
+    ) -> tuple[Tensor, Tensor]:
+        """audio [1, 1, T] -> n sounds like it [n, 1, T'] and the sound made again from its own noise [1, 1, T']."""
+
+    def fill(
+        self, audio: Tensor, *, start_s: float, end_s: float, generator: torch.Generator, manner: Manner
+    ) -> Tensor:
+        """audio [1, 1, T] -> the same with what lies between two moments made anew [1, 1, T']."""
+
+
+@runtime_checkable
+class Transfers(Protocol):
+    """A family that plays a melody of any source in the timbre that it learnt."""
+
+    def transfer(self, audio: Tensor, *, transpose: float | None = None, seed: int = 0) -> Tensor:
+        """audio [B, 1, T] -> [B, 1, T]. `transpose` None: by whole octaves into the range that it learnt."""
 
 
 @runtime_checkable

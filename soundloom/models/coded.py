@@ -93,6 +93,11 @@ class CodeSpace(nn.Module):
         return self.codec.config.latent + BESIDE
 
     @property
+    def pitch_range(self) -> tuple[float, float] | None:
+        """The bank's lowest and highest pitch, MIDI."""
+        return (float(self.lowest), float(self.highest)) if torch.isfinite(self.lowest) else None
+
+    @property
     def frame_rate(self) -> float:
         """Frames a second."""
         return float(self.codec.config.sample_rate / self.codec.config.hop_length)

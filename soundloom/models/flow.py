@@ -22,7 +22,7 @@ from soundloom.condition import AS_LEARNT, Condition, Manner
 from soundloom.config import override
 from soundloom.errors import BankError, ConfigError, ModelError
 from soundloom.models import solver
-from soundloom.models.base import AbstractModel, Player, Update
+from soundloom.models.base import EVERYTHING, AbstractModel, Player, Update
 from soundloom.models.codec import CodecConfig
 from soundloom.models.coded import CodeSpace, codec_config
 from soundloom.models.conditioning import ConditionEncoder
@@ -117,6 +117,7 @@ class FlowBlock(nn.Module):
 class Flow(AbstractModel):
     family = "flow"
     Config = FlowConfig
+    conditions = EVERYTHING
     manners = frozenset({"guidance", "temperature", "steps", "solver", "best_of"})
     needs_codec = True
     validation_clips = 64
@@ -164,8 +165,13 @@ class Flow(AbstractModel):
             codec_folder=folder,
             seconds=round(min(max(seconds, 0.25), LONGEST_S), 2),
             patch=4 if codec.sample_rate / codec.hop_length > 75 else 2,
+            batch=64 if sounds > 500 else 32,
         )
         return override(config, others)
+
+    @property
+    def pitch_range(self) -> tuple[float, float] | None:
+        return self.space.pitch_range
 
     @property
     def batch_spec(self) -> BatchSpec:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from soundloom import features, spectral
 from soundloom.bank import Batch, BatchSpec, SoundBank
-from soundloom.condition import UNKNOWN, Condition
+from soundloom.condition import AS_LEARNT, UNKNOWN, Condition, Manner
 from soundloom.config import override
 from soundloom.errors import ConfigError, ModelError
 from soundloom.losses import (
@@ -35,17 +35,9 @@ from soundloom.losses import (
 from soundloom.models.analysis import Analysis
 from soundloom.models.base import AbstractModel, Embedding, Player, Update
 from soundloom.models.discriminator import Discriminator, crops, maker_and_judge, play
-from soundloom.models.layers import (
-    KERNEL,
-    PITCH_FEATURES,
-    SpectralHead,
-    Stack,
-    autocast,
-    pitch_features,
-    random_phases,
-)
+from soundloom.models.layers import SpectralHead, Stack, autocast, random_phases
+from soundloom.models.moments import MOMENTS, MomentDecoder, faded
 
-MOMENTS = 32  # features of the time since the onset
 LOOKS = 4  # heads of the attention over time
 LONGEST_S = 4.0
 
@@ -109,10 +101,9 @@ class VAE(AbstractModel):
         about = latent + width // 4
         self.whole = nn.Sequential(nn.Linear(about, width), nn.GELU(), nn.Linear(width, 2))  # log seconds, MIDI pitch
         self.course = nn.Sequential(nn.Linear(about + MOMENTS, width), nn.GELU(), nn.Linear(width, 2))
-        # How a level moves in time depends on the sound: products of time and latent, which sums would have to imitate.
-        self.when, self.what = nn.Linear(MOMENTS, width), nn.Linear(about, width)
-        inputs = about + MOMENTS + PITCH_FEATURES + width
-        self.decoder = Stack(inputs, width, blocks=config.decoder_blocks, causal=True, expansion=2)
+        self.decoder = MomentDecoder(
+            about, width, blocks=config.decoder_blocks, frame_s=hop / rate, seconds=config.seconds
+        )
         self.head = SpectralHead(width, sample_rate=rate, hop_length=hop, n_partials=config.partials)
         self.discriminator = Discriminator(sample_rate=rate)
         self.register_buffer("memory", torch.zeros(config.clips, latent))
@@ -129,6 +120,11 @@ class VAE(AbstractModel):
             seconds=round(min(max(seconds, 0.25), LONGEST_S), 2),
         )
         return override(config, settings)
+
+    @property
+    def pitch_range(self) -> tuple[float, float] | None:
+        pitches = self.memory_facts[:, 0][torch.isfinite(self.memory_facts[:, 0])]
+        return (float(pitches.min()), float(pitches.max())) if len(pitches) else None
 
     @property
     def batch_spec(self) -> BatchSpec:
@@ -208,7 +204,7 @@ class VAE(AbstractModel):
                 z = mean + noise * torch.exp(0.5 * log_variance)
             about = self._about(z, condition.label)
             f0_crop, voiced_crop = f0_hz.gather(1, at)[:, None], voiced.gather(1, at)[:, None]
-            h = self._decode(about, at, f0_crop, voiced_crop)
+            h = self.decoder(about, at, f0_crop, voiced_crop)
             n_bins = self.head.n_fft // 2 + 1
             phases = torch.rand(*at.shape, n_bins, generator=generator, device=generator.device).to(audio)
             given = None if as_in_use else stiffness[:, None, None].expand_as(f0_crop)
@@ -255,20 +251,12 @@ class VAE(AbstractModel):
         heard = self.voice_in(self.analysis.voices(audio, pitch, on, stiffness[:, None]))
         voice = (heard * ((pitch > 0) * on)[..., None]).sum(1)
         at = torch.arange(seen.shape[1], device=audio.device)
-        moments = self._moments(2 * at).expand(len(audio), -1, -1)
+        moments = self.decoder.moments(2 * at).expand(len(audio), -1, -1)
         h = self.encoder(torch.cat([seen, voice, moments], -1))
         ended = at >= (lengths / (2 * self.config.hop_length)).clamp_min(1)[:, None]
         weights = torch.softmax(self.look(h).float().masked_fill(ended[..., None], -1e9), 1)  # [B, N, LOOKS]
         mean, log_variance = self.latent((weights.transpose(1, 2) @ h.float()).flatten(1)).chunk(2, -1)
         return mean, log_variance.clamp(-10, 4)
-
-    def _moments(self, frames: Tensor) -> Tensor:
-        """Features of the time of frames [...] -> [..., MOMENTS]: bumps along its logarithm; before the onset, zero."""
-        seconds = (frames + 0.5) * (self.config.hop_length / self.config.sample_rate)
-        low, high = math.log(0.005), math.log(max(self.config.seconds, 0.1))
-        place = (torch.log(seconds.clamp_min(1e-4)) - low) / (high - low) * (MOMENTS - 1)
-        bumps = torch.exp(-0.5 * (place[..., None] - torch.arange(MOMENTS, device=frames.device)).square())
-        return bumps * (frames >= 0)[..., None]
 
     def _about(self, z: Tensor, label: Tensor) -> Tensor:
         known = torch.where(label == UNKNOWN, len(self.config.labels), label)
@@ -276,23 +264,9 @@ class VAE(AbstractModel):
 
     def _course(self, about: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
         """The pitch's course at frames [B, N]: semitones from its middle, and the logit that there is one."""
-        inputs = torch.cat([about[:, None].expand(-1, at.shape[1], -1), self._moments(at)], -1)
+        inputs = torch.cat([about[:, None].expand(-1, at.shape[1], -1), self.decoder.moments(at)], -1)
         semitones, on = self.course(inputs).float().unbind(-1)
         return semitones, on
-
-    def _decode(self, about: Tensor, at: Tensor, f0_hz: Tensor, voiced: Tensor) -> Tensor:
-        """Frames h [B, N, C] at frames `at` [B, N]. The blocks run in over the frames before, also those before the
-        onset, where time is zero: so a part of a sound is the same whether rendered alone or with all of it."""
-        run_in = (KERNEL - 1) * self.config.decoder_blocks
-        early = at[:, :1] + torch.arange(-run_in, 0, device=at.device)
-        where = torch.cat([early, at], 1)
-        pitch = pitch_features(f0_hz, voiced).sum(1)
-        pitch = torch.cat([pitch[:, :1].expand(-1, run_in, -1), pitch], 1)
-        moments = self._moments(where)
-        both = self.when(moments) * self.what(about)[:, None]
-        inputs = [about[:, None].expand(-1, where.shape[1], -1), moments, pitch, both]
-        h: Tensor = self.decoder(torch.cat(inputs, -1))[:, run_in:]
-        return h
 
     # --- use ------------------------------------------------------------------------------------------------------
 
@@ -329,16 +303,22 @@ class VAE(AbstractModel):
         course, on = self._course(about, at)
         voiced = (on > 0).float()
         f0_hz = torch.where(on > 0, 440.0 * 2.0 ** ((pitch[:, None] + course - 69) / 12), 0.0)[:, None]
-        h = self._decode(about, at, f0_hz, voiced[:, None])
+        h = self.decoder(about, at, f0_hz, voiced[:, None])
         phases = random_phases(at[0], self.head.n_fft // 2 + 1, seed=seed)[None]
         audio: Tensor = self.head(h, f0_hz, voiced[:, None], phases=phases)[0]
         if seconds is not None:
             own = own.clamp_min(seconds)
-        return _faded(audio, own * self.config.sample_rate)[:, None]
+        return faded(audio, own * self.config.sample_rate)[:, None]
 
     @torch.no_grad()
     def sample(
-        self, n: int, *, seconds: float | None, condition: Condition | None, generator: torch.Generator
+        self,
+        n: int,
+        *,
+        seconds: float | None,
+        condition: Condition | None,
+        generator: torch.Generator,
+        manner: Manner = AS_LEARNT,
     ) -> Tensor:
         """n new sounds [n, 1, T], each silent after its end; what the condition leaves open is as in the bank."""
         if seconds is not None and not 0 < seconds <= self.config.seconds:
@@ -384,10 +364,3 @@ class VAE(AbstractModel):
 
 def _midi(f0_hz: Tensor) -> Tensor:
     return 69 + 12 * torch.log2(f0_hz.clamp_min(1.0) / 440)
-
-
-def _faded(audio: Tensor, ends: Tensor) -> Tensor:
-    """audio [B, T] falling to silence over the last 20 ms or fifth before each end [B], in samples."""
-    at = torch.arange(audio.shape[1], device=audio.device)
-    width = (ends / 5).clamp(8, 900)
-    return audio * ((ends[:, None] - at) / width[:, None]).clamp(0, 1)
