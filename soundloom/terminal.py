@@ -24,7 +24,7 @@ class Terminal:
     def document(self, values: Mapping[str, Any] | Sequence[Any]) -> None:
         """The result for scripts. What is no number becomes null: NaN is not JSON."""
         if self.json:
-            print(json.dumps(_plain(values), indent=2, allow_nan=False), file=self.out, flush=True)
+            print(json.dumps(plain(values), indent=2, allow_nan=False), file=self.out, flush=True)
 
     @contextmanager
     def only_document(self) -> Iterator[None]:
@@ -55,11 +55,12 @@ def counted(bar: Bar) -> Callable[[int, int], None]:
     return lambda done, total: bar(done / max(total, 1), f"{done} of {total}")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A document as JSON knows it: what is no number becomes null, what is no JSON becomes text."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if isinstance(value, str | int | bool | None) else str(value)

@@ -81,7 +81,7 @@ ROWS = [
     ["instruments.base", "instruments.voices", "instruments.subtractive", "instruments.pluck", "instruments.neural"],
     ["render"],
     ["factory"],
-    ["api", "phrase", "demo"],
+    ["api", "phrase", "demo", "compare", "comparepage"],
     [
         "commands.flags",
         "commands.banks",
@@ -90,6 +90,7 @@ ROWS = [
         "commands.making",
         "commands.shaping",
         "commands.judging",
+        "commands.comparing",
         "cli",
     ],
 ]
