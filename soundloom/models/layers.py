@@ -194,13 +194,16 @@ class SpectralHead(nn.Module):
 
     The partials give every pitched sound its pitch by construction; the noise has no phase to learn; the free part has
     the transients and what has no pitch; g, eight values a frame, puts an onset where it belongs (a window of four hops
-    alone would smear it). Joins Vocos (Siuzdak, 2023) with DDSP (Engel et al., 2020).
+    alone would smear it). Joins Vocos (Siuzdak, 2023) with DDSP (Engel et al., 2020). A free part of rank
+    0 is none: for a family whose sound is all partials and noise.
     """
 
     noise_bands: Tensor
     free_bands: Tensor
 
-    def __init__(self, channels: int, *, sample_rate: int, hop_length: int, n_partials: int) -> None:
+    def __init__(
+        self, channels: int, *, sample_rate: int, hop_length: int, n_partials: int, free_rank: int = FREE_RANK
+    ) -> None:
         super().__init__()
         self.sample_rate, self.hop_length, self.n_fft = sample_rate, hop_length, 4 * hop_length
         self.n_partials = n_partials
@@ -210,12 +213,20 @@ class SpectralHead(nn.Module):
         self.voice_out = nn.Linear(channels, n_partials + HARMONIC_BANDS + 1)
         self.index = nn.Linear(channels, n_partials, bias=False)
         self.noise = nn.Linear(channels, NOISE_BANDS)
-        self.free_shape = nn.Linear(channels, FREE_RANK)
-        self.free = nn.Linear(FREE_RANK, 2 * n_bins)
-        self.free_level = nn.Linear(channels, FREE_BANDS)
+        self.free: nn.Linear | None = None
+        if free_rank:
+            self.free_shape = nn.Linear(channels, free_rank)
+            self.free = nn.Linear(free_rank, 2 * n_bins)
+            self.free_level = nn.Linear(channels, FREE_BANDS)
         self.gain = nn.Linear(channels, SUBFRAMES)
         nn.init.normal_(self.index.weight, std=0.02)
-        for layer, bias in ((self.voice_out, 0.0), (self.noise, -7.0), (self.free_level, -7.0), (self.gain, 0.0)):
+        starts = [
+            (self.voice_out, 0.0),
+            (self.noise, -7.0),
+            *([(self.free_level, -7.0)] if free_rank else []),
+            (self.gain, 0.0),
+        ]
+        for layer, bias in starts:
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.constant_(layer.bias, bias)
         with torch.no_grad():  # partials start soft and falling, strings barely stiff
@@ -249,21 +260,33 @@ class SpectralHead(nn.Module):
         unit = self.n_fft / 4
         levels = torch.exp(self.noise(h).float().clamp_max(0.0)) @ self.noise_bands * unit
         turns = phases * (2 * math.pi)
+        noise = torch.stack([torch.cos(turns), torch.sin(turns)], -1) * levels[..., None]
+        if self.free is None:
+            return noise
         free_levels = torch.exp(self.free_level(h).float().clamp_max(0.0)) @ self.free_bands * unit
         free: Tensor = (
             self.free(self.free_shape(h)).float().clamp(-8, 8).unflatten(-1, (-1, 2)) * free_levels[..., None]
         )
-        return torch.stack([torch.cos(turns), torch.sin(turns)], -1) * levels[..., None] + free
+        return noise + free
 
-    def fine_gain(self, h: Tensor) -> Tensor:
-        """h [B, N, C] -> log-gains [B, N * SUBFRAMES], at most 43 dB down and 17 dB up."""
-        return (5 * torch.tanh(self.gain(h).float() / 5)).clamp_max(2.0).flatten(1)
+    def fine_gain(self, h: Tensor, log_gain: Tensor | None = None) -> Tensor:
+        """h [B, N, C] -> log-gains [B, N * SUBFRAMES], at most 43 dB down and 17 dB up; `log_gain` [B, N], one a frame
+        that is known from elsewhere, is laid under them."""
+        gains = (5 * torch.tanh(self.gain(h).float() / 5)).clamp_max(2.0)
+        return (gains if log_gain is None else gains + log_gain[..., None]).flatten(1)
 
     def forward(
-        self, h: Tensor, f0_hz: Tensor, voiced: Tensor, *, phases: Tensor, stiffness: Tensor | None = None
+        self,
+        h: Tensor,
+        f0_hz: Tensor,
+        voiced: Tensor,
+        *,
+        phases: Tensor,
+        stiffness: Tensor | None = None,
+        log_gain: Tensor | None = None,
     ) -> tuple[Tensor, Voices]:
         """h [B, N, C] -> audio [B, N * hop_length] and its voices. The partials stand where the voices say, or, for
-        training, where a known `stiffness` [B, K, N] puts them."""
+        training, where a known `stiffness` [B, K, N] puts them; for `log_gain` see `fine_gain`."""
         voices = self.voices(h, f0_hz, voiced)
         spectrum = self.spectrum(h, phases)
         if (f0_hz > 0).any():
@@ -273,7 +296,7 @@ class SpectralHead(nn.Module):
         audio = spectral.istft(
             torch.view_as_complex(spectrum).transpose(1, 2), n_fft=self.n_fft, hop_length=self.hop_length
         )
-        return audio * torch.exp(self._interpolated(self.fine_gain(h), 0, audio.shape[1])), voices
+        return audio * torch.exp(self._interpolated(self.fine_gain(h, log_gain), 0, audio.shape[1])), voices
 
     def _partials(self, voices: Voices, f0_hz: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
         setting = {"sample_rate": self.sample_rate, "n_fft": self.n_fft, "hop_length": self.hop_length}
@@ -301,7 +324,9 @@ class SpectralHead(nn.Module):
             seed=seed,
         )
 
-    def step(self, h: Tensor, f0_hz: Tensor, voiced: Tensor, state: HeadState) -> tuple[Tensor, HeadState]:
+    def step(
+        self, h: Tensor, f0_hz: Tensor, voiced: Tensor, state: HeadState, *, log_gain: Tensor | None = None
+    ) -> tuple[Tensor, HeadState]:
         """The next frames h [1, n, C] -> the next n * hop_length samples, `latency` behind them, and the new state."""
         hop, n = self.hop_length, h.shape[1]
         frames = torch.arange(state.frame, state.frame + n, device=h.device)
@@ -320,7 +345,7 @@ class SpectralHead(nn.Module):
         weight = torch.full_like(total[:, : n * hop], 1.5)
         if state.frame * hop < self.n_fft:
             weight = self._opening(state.frame * hop, n * hop, h.device)
-        gains = torch.cat([state.gains, self.fine_gain(h)], 1)
+        gains = torch.cat([state.gains, self.fine_gain(h, log_gain)], 1)
         # `gains` may begin before the block: keep what the samples to come still lie between.
         first = state.frame - state.gains.shape[1] // SUBFRAMES
         start = state.frame * hop - self.latency - first * hop
