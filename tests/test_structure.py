@@ -57,11 +57,13 @@ ROWS = [
         "models.discriminator",
         "models.conditioning",
         "models.solver",
+        "models.courses",
+        "models.reverb",
         "models.moments",
         "models.wholejudge",
     ],
     ["runtime", "checkpoint", "models.codec", "models.coded"],
-    ["models.vae", "models.gan", "models.flow", "models.classifier"],
+    ["models.vae", "models.gan", "models.flow", "models.ddsp", "models.classifier"],
     ["models.live"],
     [
         "run",
@@ -97,6 +99,7 @@ ROWS = [
 FAMILIES = {
     "models.gan",
     "models.flow",
+    "models.ddsp",
     "models.vae",
     "models.classifier",
 }  # the codec is a part of those that model its codes
