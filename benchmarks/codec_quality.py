@@ -35,7 +35,7 @@ Note = tuple[str, int]  # layer, MIDI number as written
 
 def main() -> list[dict]:
     rows = []
-    with _folder() as folder:
+    with kept_folder() as folder:
         for fold in range(FOLDS):
             rows += piano(folder, fold)
         rows += drums(folder)
@@ -43,7 +43,7 @@ def main() -> list[dict]:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def kept_folder() -> Iterator[Path]:
     if kept := os.environ.get("SOUNDLOOM_KEEP"):
         Path(kept).mkdir(parents=True, exist_ok=True)
         yield Path(kept)
@@ -66,10 +66,9 @@ def notes(bank: SoundBank) -> dict[Note, int]:
     return found
 
 
-def piano(folder: Path, fold: int) -> list[dict]:
+def piano_bank(folder: Path, fold: int) -> tuple[SoundBank, set[int]]:
+    """The piano with every fifth pitch held out, in both its layers, and these pitches as they are written."""
     source, split = common.sounds("piano"), folder / f"split-{fold}.csv"
-    paths = sorted(p.name for p in source.glob("*.flac"))
-    _, bank_folder = folder / "piano-all", folder / f"piano-{fold}"
     every = SoundBank.scan(source, folder / "piano-all")
     pitches = sorted({pitch for _, pitch in notes(every)})
     held_out = {pitch for i, pitch in enumerate(pitches) if i % 5 == (fold + 2) % 5}
@@ -77,10 +76,14 @@ def piano(folder: Path, fold: int) -> list[dict]:
     with split.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["path", "split"])
-        for i, path in enumerate(paths):
+        for i, path in enumerate(sorted(p.name for p in source.glob("*.flac"))):
             rest = "validation" if i % 25 == 0 else "train"
             table.writerow([path, "test" if by_path[path][1] in held_out else rest])
-    bank = SoundBank.scan(source, bank_folder, split=split)
+    return SoundBank.scan(source, folder / f"piano-{fold}", split=split), held_out
+
+
+def piano(folder: Path, fold: int) -> list[dict]:
+    bank, held_out = piano_bank(folder, fold)
     run = _train(bank, folder / f"run-piano-{fold}")
     name = f"piano, fold {fold}"
     result = evaluate(run, bank, split="test", most=1000)

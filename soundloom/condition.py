@@ -89,16 +89,26 @@ class Condition:
         """Both batches, one after the other."""
         return Condition(*(torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
 
-    def dropped(self, probability: float, *, generator: torch.Generator) -> "Condition":
-        """Each value made missing with `probability`, independently, so that any subset can be asked for later."""
-        device, others = self.pitch.device, 2 + len(DESCRIPTORS)
-        draw = torch.rand(2 + others, len(self), generator=generator, device=generator.device).to(device)
-        drop = draw < probability
+    def dropped(self, nothing: float, *, few: float = 0.4, generator: torch.Generator) -> "Condition":
+        """Values made missing at random, so that any subset can be asked for later.
+
+        Of a share `nothing` of the sounds, every value. Of a share `few`, all but the label, or all but label and
+        pitch: that is what is asked for most. Of the rest, each value with a chance that is drawn anew for each
+        sound: nearly all, nearly none, and what lies between are then equally common.
+        """
+        n, device, others = len(self), self.pitch.device, len(DESCRIPTORS) + 2
+        draw = torch.rand(4 + others, n, generator=generator, device=generator.device).to(device)
+        kind, chance = draw[0], draw[1]
+        usual = torch.where(kind < nothing + few, 1.0, chance)
+        of_label, of_pitch = (
+            torch.where(kind < nothing, 1.0, torch.where(kind < nothing + few, share, chance)) for share in (0.1, 0.5)
+        )
+        drop = draw[4:] < usual
         return Condition(
-            pitch=torch.where(drop[0], torch.nan, self.pitch),
-            label=torch.where(drop[1], UNKNOWN, self.label),
-            velocity=torch.where(drop[2], torch.nan, self.velocity),
-            descriptors=torch.where(drop[3:-1].T, torch.nan, self.descriptors),
+            pitch=torch.where(draw[2] < of_pitch, torch.nan, self.pitch),
+            label=torch.where(draw[3] < of_label, UNKNOWN, self.label),
+            velocity=torch.where(drop[0], torch.nan, self.velocity),
+            descriptors=torch.where(drop[1:-1].T, torch.nan, self.descriptors),
             text=torch.where(drop[-1, :, None], UNKNOWN, self.text),
         )
 
@@ -125,21 +135,21 @@ def grams(text: str) -> Tensor:
 
 @dataclass(frozen=True)
 class Manner:
-    """How new sounds are drawn, where a family lets one choose.
+    """How new sounds are drawn, where a family lets one choose; None leaves it to the model's own setting.
 
     `guidance`: how strongly the condition is obeyed: 1 as learnt, 2 more so, at the cost of variety (Ho and Salimans,
     2022). `temperature`: how daring: 1 as learnt, 0 the most likely. `steps` and `solver` ("euler", "midpoint", "heun")
     are a flow's. `best_of`: so many are drawn for each sound asked for, and the most likely one is kept.
     """
 
-    guidance: float = 1.0
+    guidance: float | None = None
     temperature: float = 1.0
     steps: int | None = None
     solver: str | None = None
     best_of: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.guidance <= 10:
+        if self.guidance is not None and not 0 <= self.guidance <= 10:
             raise ConditionError(f"guidance is {self.guidance:g}: it goes from 0 to 10; 1 is as learnt, 2 obeys more")
         if not 0 <= self.temperature <= 2:
             raise ConditionError(f"temperature is {self.temperature:g}: it goes from 0 to 2; 1 is as learnt")

@@ -19,6 +19,7 @@ from soundloom.distances import (
 from soundloom.diversity import Manifold, different_bins, manifold, spread
 from soundloom.figures import Figure, Section, sentences
 from soundloom.material import FEWEST, Material
+from soundloom.twosample import two_sample_auc
 
 Array = NDArray[np.floating]
 Exact = NDArray[np.float64]
@@ -26,6 +27,7 @@ Exact = NDArray[np.float64]
 OWN_EAR = "The places are those of Soundloom's own ear ({}): not comparable with published scores."
 FEW = 100  # sounds of a set below which a warning stands beside the figures
 HALVES = "two halves of the training sounds, 19 times in 20 below"
+HALVES_MEAN = "two halves of the training sounds"
 HELD_OUT = "held-out sounds"
 
 
@@ -52,6 +54,16 @@ def distances(material: Material, *, generator: np.random.Generator) -> Section:
     near = kernel_estimate(made, train, generator=generator)
     help = "0 is the same distribution; unbiased, so it may be below 0 by chance"
     figures = [Figure.of("kernel_distance", "kernel distance (KID)", near, help, beside(kernel_distance, FEWEST))]
+    told = two_sample_auc(made, train, generator=generator)
+    help = "a classifier trained to tell them apart: 0.5 is guessing, 1 always right; on sounds left out of its fit"
+    real = {HALVES_MEAN: _auc_of_halves(train, generator)} if len(train) >= 2 * FEWEST else {}
+    if len(held_out) >= FEWEST:
+        real[HELD_OUT] = two_sample_auc(held_out, train, generator=generator)
+        told_held_out = two_sample_auc(made, held_out, generator=generator)
+        figures.append(
+            Figure("two_sample_auc_held_out", "told from held-out sounds (AUC)", told_held_out, help, beside=real)
+        )
+    figures.append(Figure("two_sample_auc", "told from training sounds (AUC)", told, help, beside=real))
     why_not = ""
     if min(len(made), len(train)) >= least:
         found = frechet_infinity(made, train, generator=generator)
@@ -69,6 +81,15 @@ def distances(material: Material, *, generator: np.random.Generator) -> Section:
     warning = f"With {few} sounds only large differences show: the intervals are wide." if few < FEW else ""
     words = sentences([verdict, warning, OWN_EAR.format(material.ear)])
     return Section("distances", title, tuple(figures), words, why_not)
+
+
+def _auc_of_halves(points: Exact, generator: np.random.Generator) -> float:
+    """What two random halves of the same sounds are told apart by, on average over a few."""
+    found = []
+    for _ in range(5):
+        order = generator.permutation(len(points))
+        found.append(two_sample_auc(points[order[::2]], points[order[1::2]], generator=generator))
+    return float(np.mean(found))
 
 
 def variety(material: Material, bank: SoundBank, *, generator: np.random.Generator) -> Section:

@@ -19,6 +19,9 @@ LISTENED = 64  # sounds whose pitch is followed
 VOICED_FRAMES = 8  # of a sound, below which nothing is said of how its pitch moves
 
 
+SMALL_CODE = ("latent=32",)  # half of the codec's own: as much can be heard, and there is less to model
+
+
 @dataclass(frozen=True)
 class Preset:
     """A family and the settings that suit a kind of bank. `settings` and `codec_settings` are `key=value` texts, for
@@ -34,9 +37,16 @@ class Preset:
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset("drums", "flow", "a flow learns hits whole, noise and all, through a codec"),
-        Preset("notes", "flow", "a flow meets the pitch that is asked for, as pitch is a part of a codec's code"),
-        Preset("speech", "flow", "a flow learns how the pitch moves along with everything else"),
+        Preset("drums", "flow", "a flow learns hits whole, noise and all, through a codec", codec_settings=SMALL_CODE),
+        Preset(
+            "notes",
+            "flow",
+            "a flow meets the pitch that is asked for, as pitch is a part of a codec's code",
+            codec_settings=SMALL_CODE,
+        ),
+        Preset(
+            "speech", "flow", "a flow learns how the pitch moves along with everything else", codec_settings=SMALL_CODE
+        ),
         Preset("texture", "rnn", "a recurrent network goes on for as long as one likes"),
         Preset("tiny", "vae", "a vae needs no codec, and does with few sounds and little time"),
     )

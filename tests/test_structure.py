@@ -32,6 +32,7 @@ ROWS = [
         "distances",
         "diversity",
         "copies",
+        "twosample",
         "figures",
     ],
     [

@@ -20,8 +20,9 @@ class Drawing:
     """How new sounds are drawn."""
 
     guidance: Annotated[
-        float, Parameter(help="How strongly what is asked is obeyed: 1 as learnt, 2 more so and less varied (flow).")
-    ] = 1.0
+        float | None,
+        Parameter(help="How strongly what is asked is obeyed: 1 as learnt, 2 more so and less varied (flow)."),
+    ] = None
     temperature: Annotated[float, Parameter(help="How daring: 1 as learnt, lower is tamer.")] = 1.0
     solver_steps: Annotated[int | None, Parameter(help="Of a flow: more is finer and slower; 8 if left out.")] = None
     solver: Annotated[str | None, Parameter(help="Of a flow: euler, midpoint or heun.")] = None

@@ -32,7 +32,7 @@ FEWEST = 8  # training sounds
 LONGEST_S = 4.0
 TIME_FEATURES = 64
 VALIDATION_TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
-STEPS = 8  # of the solver, where nobody asks for another number
+EXACT_STEPS = 32  # of the solver, on the way back and forth
 RANKING_STEPS = 6
 SILENT_WEIGHT = 0.3  # in the loss, of frames after a sound's end
 
@@ -50,12 +50,13 @@ class FlowConfig:
     heads: int = 4
     patch: int = 2  # frames to a token
     solver: str = "midpoint"
+    solver_steps: int = 8
+    guidance: float = 1.5
     steps: int = 5000
     batch: int = 64
     learning_rate: float = 8e-4
     dropout: float = 0.1
-    condition_dropout: float = 0.2  # of each value by itself
-    nothing: float = 0.15  # of the sounds are learnt without any condition
+    nothing: float = 0.12  # of the sounds are learnt without any condition
     infill: float = 0.2  # of the sounds are learnt with a part of them given
 
     def __post_init__(self) -> None:
@@ -197,7 +198,7 @@ class Flow(AbstractModel):
     def train_step(self, batch: Batch, *, step: int, generator: torch.Generator, update: Update) -> dict[str, float]:
         sought = self.space.sequences(batch.clips, self.config.frames)
         given, mask = self._given(sought, generator)
-        condition = self._dropped(batch.condition, generator)
+        condition = batch.condition.dropped(self.config.nothing, generator=generator)
         draw = torch.randn(len(sought), generator=generator, device=generator.device).to(sought.device)
         t = torch.sigmoid(draw)  # most often half-way, where the direction is hardest to tell (Esser et al., 2024)
         noise = torch.randn(sought.shape, generator=generator, device=generator.device).to(sought)
@@ -236,16 +237,6 @@ class Flow(AbstractModel):
         at = torch.arange(n, device=sought.device)
         mask = (((at < start[:, None]) | (at >= end[:, None])) & some[:, None]).float()[..., None]
         return sought * mask, mask
-
-    def _dropped(self, condition: Condition, generator: torch.Generator) -> Condition:
-        condition = condition.dropped(self.config.condition_dropout, generator=generator)
-        draw = torch.rand(len(condition), generator=generator, device=generator.device)
-        keep = (draw >= self.config.nothing).nonzero()[:, 0].to(condition.pitch.device)
-        nothing = Condition.of(len(condition)).to(condition.pitch.device)
-        both = nothing.joined(condition)
-        order = torch.arange(len(condition), device=condition.pitch.device)
-        order[keep] += len(condition)
-        return both[order]
 
     def _velocity(self, x: Tensor, t: Tensor, condition: Tensor, given: Tensor, mask: Tensor) -> Tensor:
         """x [B, N, size] at times t [B], an encoded condition [B, W], what is given -> the direction [B, N, size]."""
@@ -317,13 +308,15 @@ class Flow(AbstractModel):
         return torch.randn(shape, generator=generator, device=generator.device).to(self.place.device)
 
     def _forward(self, noise: Tensor, condition: Condition, manner: Manner, **known: Tensor) -> Tensor:
-        velocity = self.direction(condition, guidance=manner.guidance, **known)
+        guidance = self.config.guidance if manner.guidance is None else manner.guidance
+        steps = manner.steps or self.config.solver_steps
+        velocity = self.direction(condition, guidance=guidance, **known)
         method = solver.method(manner.solver or self.config.solver)
         with autocast(noise.device):  # around all steps, so that weights are cast once and not at every one
-            return solver.follow(velocity, noise, start=0.0, end=1.0, steps=manner.steps or STEPS, method=method)
+            return solver.follow(velocity, noise, start=0.0, end=1.0, steps=steps, method=method)
 
     @torch.no_grad()
-    def invert(self, sequence: Tensor, condition: Condition | None = None, *, steps: int = 32) -> Tensor:
+    def invert(self, sequence: Tensor, condition: Condition | None = None, *, steps: int = EXACT_STEPS) -> Tensor:
         """A sound as a sequence [B, N, size] -> the noise that becomes it."""
         velocity = self.direction(condition if condition is not None else Condition.of(len(sequence)))
         return solver.follow(velocity, sequence, start=1.0, end=0.0, steps=steps)
@@ -339,7 +332,7 @@ class Flow(AbstractModel):
         """
         known = self.space.heard(audio[0])
         sequence = self.space.packed(known, self.config.frames)[None]
-        steps = manner.steps or 32
+        steps = manner.steps or EXACT_STEPS
         own = self.invert(sequence, steps=steps)
         noise = math.cos(strength * math.pi / 2) * own + math.sin(strength * math.pi / 2) * self._noise(n, generator)
         made = self._forward(torch.cat([own, noise]), Condition.of(n + 1), replace(manner, guidance=1.0, steps=steps))

@@ -63,8 +63,9 @@ class GANConfig:
     judge_rate: float = 5e-4
     smoothness: float = 0.3  # weight of what keeps the judges from becoming steep
     augmentation: float = 0.5  # of the sounds are changed before they are judged, real and made alike
-    condition_dropout: float = 0.3
+    nothing: float = 0.12  # of the sounds are learnt without any condition
     tries: int = 3  # noises of which the nearest to a real sound learns from it, in the beginning
+    judge_channels: int = 32
     guided: float = 0.5  # of the steps; by then it has faded out
 
     def __post_init__(self) -> None:
@@ -175,7 +176,7 @@ class GAN(AbstractModel):
 
     def train_step(self, batch: Batch, *, step: int, generator: torch.Generator, update: Update) -> dict[str, float]:
         c = self.config
-        condition = batch.condition.dropped(c.condition_dropout, generator=generator)
+        condition = batch.condition.dropped(c.nothing, generator=generator)
         real = batch.audio[:, 0]
         guidance = max(0.0, 1 - step / max(1.0, c.guided * c.steps))
         noise = self._nearest(batch, condition, generator) if guidance > 0 else self._noise(len(batch), generator)
@@ -192,12 +193,12 @@ class GAN(AbstractModel):
         heard = self._verdicts(judged_made, condition, crop)
         with torch.no_grad():
             beside = self._verdicts(judged_real, condition, crop)
-        report["adversarial"] = _maker_loss(c.loss, heard, beside)
+        report["adversarial"] = maker_loss(c.loss, heard, beside)
         update("gan", weighted([*losses, (1.0, report["adversarial"])]))
         both = torch.cat([judged_real, judged_made.detach()])
         twice = condition.joined(condition)
         verdicts = self._verdicts(both, twice, crop)
-        report["judge"] = _judge_loss(c.loss, *_halves(verdicts))
+        report["judge"] = judge_loss(c.loss, *_halves(verdicts))
         some = torch.arange(step % SHAKEN, len(both), SHAKEN, device=both.device)
         shake = torch.randn(both[some].shape, generator=generator, device=generator.device).to(both) * SHAKE
         moved = self._verdicts(both[some] + shake, twice[some], crop)
@@ -331,7 +332,7 @@ class GAN(AbstractModel):
         return torch.cat(chosen).to(self.facts.device)
 
 
-def _maker_loss(kind: str, made: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+def maker_loss(kind: str, made: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
     """For the maker, over the verdicts of all adversaries."""
     if kind == "relativistic":
         return _mean([F.softplus(b - a) for a, b in zip(made, real, strict=True)])
@@ -340,7 +341,7 @@ def _maker_loss(kind: str, made: Sequence[Tensor], real: Sequence[Tensor]) -> Te
     return _mean([(a - 1).square() for a in made])
 
 
-def _judge_loss(kind: str, real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
+def judge_loss(kind: str, real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
     """For the judges."""
     if kind == "relativistic":
         return _mean([F.softplus(a - b) for a, b in zip(made, real, strict=True)])
