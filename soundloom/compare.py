@@ -18,7 +18,7 @@ from soundloom.ears import Ear
 from soundloom.errors import BankError, ConfigError, DivergedError, ModelError, SoundloomError
 from soundloom.evaluate import MOST_SAMPLES, Evaluation, Judges, evaluate
 from soundloom.figures import Figure, Section, number
-from soundloom.likeness import HALVES, HELD_OUT
+from soundloom.likeness import HELD_OUT
 from soundloom.material import held_out_clips
 from soundloom.models.base import Samples
 from soundloom.models.coded import codec_config
@@ -39,15 +39,15 @@ CANNOT = (BankError, ConfigError, ModelError, DivergedError)  # of one family: i
 
 # What the table shows, in this order: figures of the evaluation, and what it costs.
 LINES = {
-    "quality": ("kernel_distance", "frechet_distance", "precision", "density"),
+    "quality": ("kernel_distance", "frechet_distance", "two_sample_auc", "precision", "density"),
     "diversity": ("coverage", "recall", "spread"),
     "obedience": ("label_accuracy", "asked_in_tune"),
     "memorisation": ("near_share", "copying_z"),
     "cost": ("cpu_ms", "megabytes", "trained_s"),
 }
 SECTIONS = {  # of an evaluation, and the figures of the table that come from each
-    "distances": LINES["quality"][:2],
-    "variety": (*LINES["quality"][2:], *LINES["diversity"]),
+    "distances": LINES["quality"][:3],
+    "variety": (*LINES["quality"][3:], *LINES["diversity"]),
     "honesty": LINES["memorisation"],
     "obedience": LINES["obedience"],
 }
@@ -379,8 +379,9 @@ def _short(figure: Figure) -> str:
 
 
 def _real(figure: Figure) -> str:
-    """What real sounds score: those held out, and in brackets what halves of the training sounds stay below."""
-    held_out, halves = (figure.beside.get(name) for name in (HELD_OUT, HALVES))
+    """What real sounds score: those held out, and in brackets halves of the training sounds against each other."""
+    held_out = figure.beside.get(HELD_OUT)
+    halves = next((value for name, value in figure.beside.items() if name.startswith("two halves")), None)
     parts = [number(held_out) if held_out > 0 else "about 0"] if held_out is not None else []
     parts += [f"(halves {number(halves)})"] if halves is not None else []
     return " ".join(parts)

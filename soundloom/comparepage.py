@@ -13,9 +13,9 @@ from soundloom.terminal import plain
 
 LONGEST_S = 6.0  # of a sound are on the page
 REAL = (
-    "Real sounds: what held-out ones score, where there are 20 or more; of a distance in brackets what 19 in 20 halves "
-    "of the training sounds stay below. A family is good when it comes near that. Brackets beside a figure hold the "
-    "true value about 19 times in 20."
+    "Real sounds: what held-out ones score, where there are 20 or more, and in brackets two halves of the training "
+    "sounds against each other; of a distance 19 in 20 halves stay below that. A family is good when it comes near. "
+    "Brackets beside a figure hold the true value about 19 times in 20."
 )
 PLACES = "Empty cells are figures that could not be measured; the reasons stand below."
 

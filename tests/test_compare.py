@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from soundloom.bank import SoundBank
 from soundloom.compare import Contest, contestants, questions, recipes_for
 from soundloom.errors import BankError, ConfigError, ModelError
 from soundloom.figures import Figure
+from soundloom.likeness import HALVES
 from soundloom.models.vae import VAE
 from soundloom.recipe import Stage
 from soundloom.terminal import Terminal
@@ -131,6 +135,25 @@ def test_again_nothing_is_trained_and_the_figures_are_the_same(made, bank, capsy
     assert Path(after["page"]).exists()
 
 
+def test_another_process_draws_the_same_sounds_to_be_like(bank):
+    """Names are hashed differently in every process: nothing may go by the order of a set of them."""
+    code = (
+        "import sys, numpy as np; from soundloom import SoundBank, material; bank = SoundBank.load(sys.argv[1]);"
+        "print(material._alike(bank, bank.clips('train'), bank.clips('test'), 30, np.random.default_rng(0)))"
+    )
+    drawn = [
+        subprocess.run(
+            [sys.executable, "-c", code, str(bank.folder)],
+            env={**os.environ, "PYTHONHASHSEED": hashed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hashed in ("1", "2", "3")
+    ]
+    assert drawn[0] == drawn[1] == drawn[2]
+
+
 def test_an_interrupted_comparison_keeps_what_was_trained(bank, tmp_path, monkeypatch, capsys):
     fit, out = Stage.fit, tmp_path / "out"
 
@@ -223,7 +246,7 @@ def test_all_are_asked_for_the_commonest_labels_and_for_notes_where_the_bank_has
 
 
 def test_real_sounds_stand_beside_a_figure():
-    figure = Figure("d", "distance", 0.5, "", beside={"held-out sounds": 0.1234, compare.HALVES: 0.02, "other": 9.0})
+    figure = Figure("d", "distance", 0.5, "", beside={"held-out sounds": 0.1234, HALVES: 0.02, "other": 9.0})
     assert compare._real(figure) == "0.123 (halves 0.02)"
     assert compare._real(Figure("d", "distance", 0.5, "", beside={"held-out sounds": -0.1})) == "about 0"
     assert compare._real(Figure("d", "distance", 0.5, "")) == ""
