@@ -21,6 +21,7 @@ from soundloom.obedience import judged, obedience, opinions
 from soundloom.recognition import Confusion, recognition
 from soundloom.run import Run, families_that
 from soundloom.score import pitch_name
+from soundloom.steering import steering
 
 MOST_SAMPLES = 10_000
 SHOWN = 12  # new sounds on the page
@@ -143,6 +144,7 @@ def evaluate(
         judged(heard),
         honest,
         obedience(material, bank, heard),
+        steering(run, bank, seed=seed),
         close,
     )
     return Evaluation(

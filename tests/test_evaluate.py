@@ -89,6 +89,8 @@ class Bands:
 class Model:
     """What a run is asked for, with `make(label, pitch, random)` as the model."""
 
+    conditions = frozenset({"pitch", "label"})
+
     def __init__(self, make, folder, *, labels=LABELS):
         self.make, self.folder, self.labels = make, folder, labels
         self.family, self.sample_rate, self.model = "fake", RATE, self

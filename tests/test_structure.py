@@ -77,6 +77,7 @@ ROWS = [
         "likeness",
         "recognition",
         "obedience",
+        "steering",
         "evaluate",
         "evalpage",
     ],
