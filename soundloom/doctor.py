@@ -22,6 +22,7 @@ Name = Literal[
     "diverging adversary",
     "collapsed latents",
     "mode collapse",
+    "ignored noise",
     "memorising",
     "noise floor",
     "plateau",
@@ -42,8 +43,10 @@ LATENT_EFFECT = 0.03  # healthy 0.13 to 1.4, a decoder that ignores its latent 0
 RUNAWAY_NATS = 3e4  # in all dimensions together; healthy up to 600, steps 100 times too long 1e6 and more
 LATENT_NATS = 2.0  # in all dimensions together; healthy 40 to 200, killed by the KL weight 0.04 to 0.8
 SPREAD = 0.2  # of new sounds against real ones; healthy 0.5 to 1.4, one sound again and again 0
+NOISE_EFFECT = 0.01  # of sounds of one wish, against how far real ones are apart; beginners 0.02 and more, the deaf 0
 FLOOR_DB = -35.0  # against the loudest cell; healthy -47 and less
 JUDGE_WON = 0.5  # hinge loss: 2 knows nothing, 0 is never wrong
+JUDGES_WON = 0.02  # a GAN's judges, whatever their loss: 0 is never wrong
 JUDGE_AHEAD = 1.75  # healthy 1.8 to 2, at 100 times its rate 1.2 to 1.6
 FEATURES_APART = 0.45  # of their size; healthy 0.07 to 0.34, at 100 times its rate 0.57 to 0.81
 FOOLED = 3.0  # size of the adversarial loss, whose judge is content beyond 1
@@ -265,6 +268,31 @@ def _mode_collapse(history: History) -> Finding | None:
     )
 
 
+def _ignored_noise(history: History) -> Finding | None:
+    if not history.below("noise_effect", NOISE_EFFECT):
+        return None
+    effect = history.last("noise_effect")[-1]
+    return Finding(
+        "ignored noise",
+        f"sounds of one wish are {100 * effect:.1f} % as far apart as real ones: the generator does not listen to its "
+        "noise, and makes one sound of each wish",
+        {"noise_effect": effect},
+        "start again with more --set tries= and a lower --set guided=, or with more sounds of each label",
+    )
+
+
+def _judges_won(history: History) -> Finding | None:
+    judges = history.recently("judges")
+    if not judges < JUDGES_WON:
+        return None
+    return Finding(
+        "diverging adversary",
+        f"the judges are never wrong any more: their loss is {judges:.2g}, so that the generator learns nothing",
+        {"judges": judges},
+        "the best model is kept; for a better one start again with more smoothness or a lower judge_rate (--set)",
+    )
+
+
 def _memorising(history: History) -> Finding | None:
     scores, seen = history.scores, history.seen
     if len(seen) != len(scores) or len(scores) < PATIENT:
@@ -302,12 +330,14 @@ def _noise_floor(history: History) -> Finding | None:
 
 SICKNESSES: tuple[Callable[[History], Finding | None], ...] = (
     _broken,
+    _judges_won,
     _diverging_adversary,  # before the other ways to diverge: where it plays, it is the cause
     _diverging,
     _silence,
     _clipping,
     _collapsed_latents,
     _mode_collapse,
+    _ignored_noise,
     _memorising,
     _noise_floor,
 )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from soundloom import pace, spectral
 from soundloom.bank import SoundBank, spread_evenly
-from soundloom.models.base import AbstractModel, Code, Codes, Embeds, Samples
+from soundloom.models.base import AbstractModel, Code, Codes, Embeds, HearsNoise, Samples
 from soundloom.resume import keyed_generator
 
 HEARD = 6  # held-out sounds are made again
@@ -36,6 +36,7 @@ WORDS = {
     "latent_effect": "what exchanging latents changes, of what the sounds differ",
     "new_peak_db": "peak of the median new sound, dB",
     "spread": "how far apart new sounds are, of what real ones are",
+    "noise_effect": "how far apart sounds of one wish are, of what real ones are",
 }
 
 
@@ -49,7 +50,8 @@ def measure(model: AbstractModel, bank: SoundBank, *, seed: int) -> dict[str, fl
     - `latent_effect`: how far re-syntheses move when two sounds exchange their latents, against how far apart the
       sounds are;
     - `new_peak_db`: the peak of the median new sound;
-    - `spread`: how far apart new sounds are, against as many real ones (see `spread`).
+    - `spread`: how far apart new sounds are, against as many real ones (see `spread`);
+    - `noise_effect`: the same of sounds of one and the same wish, which have only their noise to differ by.
     """
     gains = bank.column("gain_db")[bank.clips("train")]
     figures = {"bank_level_db": median(float(gain) for gain in gains)}
@@ -70,7 +72,11 @@ def measure(model: AbstractModel, bank: SoundBank, *, seed: int) -> dict[str, fl
         new = model.sample(NEW, seconds=None, condition=None, generator=keyed_generator(seed, "vitals")).float()
         some = [_taken(model, bank, clip).audio for clip in spread_evenly(bank.clips("train"), NEW)]
         figures["new_peak_db"] = median(20 * math.log10(float(sound.abs().max()) + 1e-9) for sound in new)
-        figures["spread"] = spread(list(new), sample_rate=rate) / max(spread(some, sample_rate=rate), 1e-6)
+        usual = max(spread(some, sample_rate=rate), 1e-6)
+        figures["spread"] = spread(list(new), sample_rate=rate) / usual
+        if isinstance(model, HearsNoise):
+            alike = model.by_noise_alone(NEW, generator=keyed_generator(seed, "vitals, noise")).float()
+            figures["noise_effect"] = spread(list(alike), sample_rate=rate) / usual
     model.train()
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 

@@ -15,10 +15,12 @@ import torch
 
 from soundloom import checkpoint, cli, doctor, factory, resume, vitals
 from soundloom.bank import SoundBank
+from soundloom.condition import Condition
 from soundloom.doctor import History, diagnose, examine
 from soundloom.errors import ConfigError, DivergedError, TrainingError
 from soundloom.models.base import AbstractModel, Code
 from soundloom.models.codec import Codec
+from soundloom.models.gan import GAN
 from soundloom.models.vae import VAE
 from soundloom.runlog import read_log
 from soundloom.train import TrainConfig, fit
@@ -485,3 +487,39 @@ def test_a_bank_of_silence_is_refused_and_one_of_hiss_found_out(tmp_path):
     result = run(Codec, scanned(tmp_path), tmp_path / "run", steps=4, settings=CODEC)
     assert names(result)[0] == "silence"
     assert result.findings[0].evidence["bank_level_db"] < -55
+
+
+# --- what takes a GAN -------------------------------------------------------------------------------------------------
+
+GANS = ["width=32", "blocks=1", "partials=16", "judge_channels=4", "batch=8", "seconds=0.25", "noise=8"]
+
+
+class DeafGAN(GAN):
+    """Its generator does not listen to its noise."""
+
+    def _noise(self, n, generator):
+        return 0 * super()._noise(n, generator)
+
+
+class CollapsedGAN(GAN):
+    """Whatever is asked, one course, one wish, one sound."""
+
+    def _rendered(self, rows, condition, generator, **more):
+        generator = torch.Generator().manual_seed(0)
+        return super()._rendered(0 * rows, Condition.of(len(rows)), generator, **more)[:1].expand(len(rows), -1, -1)
+
+
+@pytest.mark.parametrize(
+    ("family", "verdict"), [(DeafGAN, "ignored noise"), (CollapsedGAN, "mode collapse"), (GAN, None)]
+)
+def test_a_gan_made_sick_is_found_out_and_a_healthy_one_left_in_peace(drums, tmp_path, family, verdict):
+    result = run(family, drums, tmp_path / "run", steps=24, settings=GANS)
+    found = set(names(result)) & {"ignored noise", "mode collapse", "diverging adversary", "diverging"}
+    assert (verdict in found) if verdict else not found
+
+
+def test_judges_that_are_never_wrong_are_told():
+    lines = [{"step": step, "kind": "train", "elapsed_s": 0.0, "losses": {"judges": 0.003}} for step in range(40)]
+    assert doctor.diagnose(doctor.History.of(lines, {}))[0].name == "diverging adversary"
+    lines = [{**line, "losses": {"judges": 0.4}} for line in lines]
+    assert doctor.diagnose(doctor.History.of(lines, {}))[0].name == "too early to say"

@@ -153,8 +153,8 @@ def doctor(run: Path, /, *, output: Output = OUTPUT) -> None:
     """Say whether a run is bad or just unfinished: a verdict in words, with the evidence and what to do about it.
 
     It goes by what `soundloom train` measured at each validation, and needs neither the bank nor the model. The
-    verdicts are: diverging, silence, clipping, diverging adversary, collapsed latents, mode collapse, memorising,
-    noise floor; and of a run that is well: improving, plateau, too early to say.
+    verdicts are: diverging, silence, clipping, diverging adversary, collapsed latents, mode collapse, ignored noise,
+    memorising, noise floor; and of a run that is well: improving, plateau, too early to say.
 
     Parameters
     ----------

@@ -132,6 +132,14 @@ class Resynthesises(Protocol):
 
 
 @runtime_checkable
+class HearsNoise(Protocol):
+    """A family whose new sounds differ by noise, that a sick one learns to ignore."""
+
+    def by_noise_alone(self, n: int, *, generator: torch.Generator) -> Tensor:
+        """n sounds [n, C, T] of one and the same wish, that have nothing but their noise to differ by."""
+
+
+@runtime_checkable
 class Inverts(Protocol):
     """A family that finds the noise that becomes a given sound, and so makes sounds near it, or parts of it anew."""
 

@@ -87,7 +87,10 @@ class Generator(nn.Module):
         self.config = config
         rate, hop, width = config.sample_rate, config.hop_length, config.width
         self.condition = ConditionEncoder(len(config.labels), width)
-        self.mix = nn.Sequential(nn.Linear(config.noise + width, width), nn.GELU(), nn.Linear(width, width), nn.GELU())
+        # As loud as the condition: a generator that hears its noise faintly in the beginning learns to ignore it.
+        self.noise = nn.Linear(config.noise, width)
+        nn.init.normal_(self.noise.weight, std=1 / math.sqrt(config.noise))
+        self.mix = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
         self.decoder = MomentDecoder(
             width, width, blocks=config.blocks, frame_s=hop / rate, seconds=config.seconds, beside=BESIDE
         )
@@ -100,7 +103,7 @@ class Generator(nn.Module):
         at = torch.arange(f0_hz.shape[-1], device=noise.device).expand(len(noise), -1)
         left = (1 - at / ends[:, None]).clamp_min(0)
         with autocast(noise.device):
-            about = self.mix(torch.cat([noise, self.condition(condition)], -1))
+            about = self.mix(self.noise(noise) + self.condition(condition))
             h = self.decoder(about, at, f0_hz, voiced, torch.stack([left, (left > 0).float()], -1))
             audio: Tensor = self.head(h, f0_hz, voiced, phases=phases)[0]
         return faded(audio, ends * self.config.hop_length)
@@ -193,17 +196,17 @@ class GAN(AbstractModel):
         heard = self._verdicts(judged_made, condition, crop)
         with torch.no_grad():
             beside = self._verdicts(judged_real, condition, crop)
-        report["adversarial"] = maker_loss(c.loss, heard, beside)
-        update("gan", weighted([*losses, (1.0, report["adversarial"])]))
+        report["fooling"] = maker_loss(c.loss, heard, beside)
+        update("gan", weighted([*losses, (1.0, report["fooling"])]))
         both = torch.cat([judged_real, judged_made.detach()])
         twice = condition.joined(condition)
         verdicts = self._verdicts(both, twice, crop)
-        report["judge"] = judge_loss(c.loss, *_halves(verdicts))
+        report["judges"] = judge_loss(c.loss, *_halves(verdicts))
         some = torch.arange(step % SHAKEN, len(both), SHAKEN, device=both.device)
         shake = torch.randn(both[some].shape, generator=generator, device=generator.device).to(both) * SHAKE
         moved = self._verdicts(both[some] + shake, twice[some], crop)
         report["steepness"] = _mean([(a - b[some]).square() for a, b in zip(moved, verdicts, strict=True)])
-        update("judge", report["judge"] + c.smoothness * report["steepness"])
+        update("judge", report["judges"] + c.smoothness * report["steepness"])
         return {name: float(value.detach()) for name, value in report.items()}
 
     @torch.no_grad()
@@ -291,14 +294,31 @@ class GAN(AbstractModel):
         device = self.facts.device
         condition = (condition if condition is not None else Condition.of(n)).to(device)
         rows = self._suitable(condition, generator)
-        facts = self.facts[rows]
+        return self._rendered(rows, condition, generator, seconds=seconds, temperature=manner.temperature)
+
+    @torch.no_grad()
+    def by_noise_alone(self, n: int, *, generator: torch.Generator) -> Tensor:
+        """n sounds of one wish, course and length [n, 1, T]: only their noise is not the same."""
+        one = self._suitable(Condition.of(1).to(self.facts.device), generator)
+        return self._rendered(one.expand(n), Condition.of(n).to(one.device), generator)
+
+    def _rendered(
+        self,
+        rows: Tensor,
+        condition: Condition,
+        generator: torch.Generator,
+        *,
+        seconds: float | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Sounds with the courses of remembered ones, `rows` [B], and what the condition leaves open from there too."""
+        facts, device = self.facts[rows], rows.device
         condition = replace(
             condition,
             pitch=torch.where(torch.isfinite(condition.pitch), condition.pitch, facts[:, 0]),
             label=torch.where(condition.label == UNKNOWN, facts[:, 2].long(), condition.label),
         )
-        frames = self.config.frames
-        ends = facts[:, 1]
+        frames, ends = self.config.frames, facts[:, 1]
         if seconds is not None:
             frames = max(2, math.ceil(seconds * self.config.sample_rate / self.config.hop_length))
             ends = torch.full_like(ends, frames)
@@ -310,7 +330,7 @@ class GAN(AbstractModel):
         f0_hz = torch.where(sounding, 440.0 * 2.0 ** ((midi - 69) / 12), 0.0)[:, None]
         seed = int(torch.randint(0, 2**31, (1,), generator=generator, device=generator.device))
         phases = random_phases(torch.arange(frames, device=device), self.generator.head.n_fft // 2 + 1, seed=seed)[None]
-        noise = self._noise(n, generator) * manner.temperature
+        noise = self._noise(len(rows), generator) * temperature
         audio = self.generator(noise, condition, f0_hz, (f0_hz > 0).float(), ends, phases)[:, None]
         loud: Tensor = 0.98 * audio / audio.abs().amax((1, 2), keepdim=True).clamp_min(0.01)
         return loud
