@@ -3,7 +3,7 @@
     import soundloom as sl
 
     bank = sl.scan("my-sounds", "my-bank")
-    run = sl.train(bank, "my-run", family="vae", minutes=10)
+    run = sl.train(bank, "my-run", minutes=10)
     for i, sound in enumerate(run.sample(16, seed=1)):
         sl.write(f"new-{i:03d}.wav", sound)
 

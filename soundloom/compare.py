@@ -13,6 +13,7 @@ from soundloom import checkpoint
 from soundloom.api import shown_on
 from soundloom.audio import Waveform
 from soundloom.bank import SoundBank, spread_evenly
+from soundloom.condition import DESCRIPTORS
 from soundloom.config import did_you_mean, override
 from soundloom.ears import Ear
 from soundloom.errors import BankError, ConfigError, DivergedError, ModelError, SoundloomError
@@ -41,7 +42,7 @@ CANNOT = (BankError, ConfigError, ModelError, DivergedError)  # of one family: i
 LINES = {
     "quality": ("kernel_distance", "frechet_distance", "two_sample_auc", "precision", "density"),
     "diversity": ("coverage", "recall", "spread"),
-    "obedience": ("label_accuracy", "asked_in_tune"),
+    "obedience": ("label_accuracy", "asked_in_tune", *(f"follows_{name}" for name in DESCRIPTORS)),
     "memorisation": ("near_share", "copying_z"),
     "cost": ("cpu_ms", "megabytes", "trained_s"),
 }
@@ -49,7 +50,8 @@ SECTIONS = {  # of an evaluation, and the figures of the table that come from ea
     "distances": LINES["quality"][:3],
     "variety": (*LINES["quality"][3:], *LINES["diversity"]),
     "honesty": LINES["memorisation"],
-    "obedience": LINES["obedience"],
+    "obedience": LINES["obedience"][:2],
+    "steering": LINES["obedience"][2:],
 }
 
 

@@ -161,7 +161,8 @@ def _alike(bank: SoundBank, train: Indices, held_out: Indices, n: int, random: n
     labels = bank.column("label")
     asked = _repeated(train if len(train) else held_out, n, random)
     like = asked.copy()
-    for label in sorted(set(labels[held_out]), key=str):  # in one order, whatever the process hashes names to
+    both = set(labels[held_out]) & set(labels[asked])
+    for label in sorted(both, key=str):  # in one order, whatever the process hashes names to
         places = np.flatnonzero(labels[asked] == label)
         like[places] = _repeated(held_out[labels[held_out] == label], len(places), random)
     return like

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from test_presets import RATE, SMALL, bank_of, hit, ring
 
-from soundloom import checkpoint, cli, compare, comparepage, resume
+from soundloom import checkpoint, cli, compare, comparepage, material, resume
 from soundloom.audio import Waveform, write
 from soundloom.bank import SoundBank
 from soundloom.compare import Contest, contestants, questions, recipes_for
 from soundloom.errors import BankError, ConfigError, ModelError
 from soundloom.figures import Figure
 from soundloom.likeness import HALVES
+from soundloom.material import held_out_clips
 from soundloom.models.vae import VAE
 from soundloom.recipe import Stage
 from soundloom.terminal import Terminal
@@ -152,6 +153,12 @@ def test_another_process_draws_the_same_sounds_to_be_like(bank):
         for hashed in ("1", "2", "3")
     ]
     assert drawn[0] == drawn[1] == drawn[2]
+
+
+def test_fewer_sounds_than_labels_are_like_some_of_them(bank):
+    train, held_out = bank.clips("train"), held_out_clips(bank)
+    (one,) = material._alike(bank, train, held_out, 1, np.random.default_rng(0))
+    assert one in held_out
 
 
 def test_an_interrupted_comparison_keeps_what_was_trained(bank, tmp_path, monkeypatch, capsys):
