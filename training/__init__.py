@@ -4,6 +4,6 @@
 clip is; `pieces.py` and `production.py` are what the synthesis is made of; `drums.py`, `metal.py` and `grains.py`
 make drums, of which `recipes.py` keeps the list; `tones.py` and `sustained.py` make notes; `effects.py` makes what is
 neither; `midi_notes.py` and `kits.py` render the FluidR3 General MIDI soundfont; `speech.py` speaks with espeak-ng;
-`sheet.py` draws a page of spectrograms to look at. No recording is used but those inside the soundfont, which is
-under the MIT licence.
+`sheet.py` draws a page of spectrograms to look at. No recording is used but those inside the soundfont, which is under
+the MIT licence. `gallery.py` has nothing to do with the ear: it draws sixteen sounds of a run for docs/gallery.
 """
