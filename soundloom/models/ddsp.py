@@ -62,7 +62,7 @@ class DDSPConfig:
     stiff: bool = False  # partials stretched as a stiff string's are; where the bank is of notes, and it was measured
     reverb_s: float = 1.0
     steps: int = 3000
-    batch: int = 16
+    batch: int = 4
     seconds: float = 4.0  # of a training crop
     learning_rate: float = 3e-3
     semitones: float = 0.5  # augmentation: little, since pitch and timbre belong together
