@@ -32,6 +32,7 @@ BESIDE = 4  # values of a frame beside the latent
 MEASURED = 256  # clips from which the usual values are taken
 SMALLEST_SCALE = 0.2  # of a latent: what the codec left unused stays near zero
 SMALLEST_GLIDE = 0.05  # semitones
+AT_ONCE_S = 3600.0  # of sound are encoded before the first step: about half a minute
 PIECE_S = 20.0  # of a long clip are encoded at a time
 ENDS = 0.02  # seconds over which a sound is faded where it ends
 
@@ -86,6 +87,7 @@ class CodeSpace(nn.Module):
         self.register_buffer("highest", torch.tensor(torch.nan))
         self._bank: SoundBank | None = None
         self._known: dict[int, Known] = {}
+        self._silence: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -106,9 +108,15 @@ class CodeSpace(nn.Module):
 
     def prepare(self, bank: SoundBank, folder: str, *, fresh: bool) -> None:
         """Looks at the bank; `fresh`: takes the codec's weights from its folder and measures what is usual first."""
-        self._bank, self._known = bank, {}
-        if not fresh:
-            return
+        self._bank, self._known, self._silence = bank, {}, None
+        if fresh:
+            self._measure(bank, folder)
+        if bank.column("seconds")[bank.clips("train")].sum() <= AT_ONCE_S:  # or else as they are drawn
+            for clip in bank.clips("train"):
+                self.known(int(clip))
+
+    def _measure(self, bank: SoundBank, folder: str) -> None:
+        """The codec's weights, and what is usual in the bank's codes."""
         weights, _ = checkpoint.read_tensors(Path(folder) / "model.safetensors")
         own = {name: weights[name] for name in self.codec.state_dict() if name in weights}
         checkpoint.fill(self.codec, own, where=folder)
@@ -179,9 +187,11 @@ class CodeSpace(nn.Module):
     @torch.no_grad()
     def silence(self) -> Tensor:
         """The latent of silence, [D]."""
-        hop = self.codec.config.hop_length
-        nothing = torch.zeros(1, 1, 4 * hop, device=self.mean.device)
-        return self.codec.encode(nothing, f0_hz=torch.zeros(1, 1, 4, device=self.mean.device)).z[0, :, 2]
+        if self._silence is None or self._silence.device != self.mean.device:
+            hop = self.codec.config.hop_length
+            nothing = torch.zeros(1, 1, 4 * hop, device=self.mean.device)
+            self._silence = self.codec.encode(nothing, f0_hz=nothing[..., ::hop]).z[0, :, 2]
+        return self._silence
 
     # --- the way back ---------------------------------------------------------------------------------------------
 
