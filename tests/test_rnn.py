@@ -410,6 +410,8 @@ def test_the_seam_has_no_click(hertz):
     bend = together.diff(n=2).abs()
     assert bend[len(tone) - 20 : len(tone) + 600].max() < 1.5 * bend[: len(tone) - 20].max()
     assert torch.equal(together[-3000:], new[-3000:])
+    levels = together[len(tone) - 800 : len(tone) + 800].unfold(0, 320, 40).std(1)
+    assert levels.max() / levels.min() < 1.15
 
 
 def test_seams_of_nothing_are_left_alone():

@@ -36,7 +36,7 @@ FEWEST_PIECES = 2  # of long recordings
 LONGEST_S = 6.0
 ASKED = 64  # numbers in which the network is told the condition, with every frame
 BLOCK = 64  # frames decoded at a time: fewer are slower, more wait longer
-EDGE = 4  # last frames of a recording, whose windows hang over its end, are made anew
+EDGE = 3  # last frames of a recording, whose windows hang over its end, are made anew
 WARM = 96  # last frames of a recording that the decoder hears again before it goes on
 
 
@@ -400,12 +400,15 @@ class RNN(AbstractModel):
             warm = Known(known.z[-WARM:], known.midi[-WARM:], known.centre)
             state = replace(state, codec=self.space.codec.step(_code(warm), state.codec)[1])
             skip += audio.shape[-1] - kept * hop
-        blocks = self.stream(state, samples=round(seconds * rate), skip=skip)
+        left = round(seconds * rate)
+        blocks = self.stream(state, samples=left + round(seam.SEARCH_S * rate), skip=skip)
         for i, block in enumerate(blocks):
             if i == 0 and kept > 0:
                 recording = audio[0, 0].to(block.device) / peak
                 block = seam.joined(recording, block[0, 0], sample_rate=rate)[None, None]
-            yield block * peak
+            if left > 0:
+                yield (block * peak)[..., :left]
+            left -= block.shape[-1]
 
 
 def _code(known: Known) -> Code:
