@@ -1,0 +1,414 @@
+"""The sub-band RNN: sixteen samples at a time, one of each band, each step given all that came before.
+
+    sound ──▶ filter bank ──▶ 16 bands, a sixteenth of the rate ──▶ predictor of each, fitted to its past ──┐
+    mel frames ──▶ blocks ──┐                                                                               ▼
+    label, pitch, words ────┴──────────────────────────────────────────────────────────────────▶ gated recurrent cell
+                                                                                                            │
+    sound ◀── filter bank ◀── 16 values drawn ◀── mixtures of logistics around what was predicted ◀─────────┘
+
+(Kalchbrenner et al., 2018, for the recurrent vocoder; Yu et al., 2020, for the bands.) With mel frames of a recording
+it is a vocoder; without them, which it learns too, it runs free and goes on where a recording ends. The linear
+predictors (`subkernel`) are fitted to the past alone, so a tone goes on as a tone before anything is learnt; the net
+says how far each is to be trusted and what else may come. The bank is all but orthonormal, so the density over the
+bands is one over the samples.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from soundloom import spectral
+from soundloom.bank import Batch, BatchSpec, SoundBank
+from soundloom.condition import AS_LEARNT, Condition, Manner
+from soundloom.config import override
+from soundloom.errors import ConfigError, ModelError
+from soundloom.models import filterbank, subkernel
+from soundloom.models.base import AbstractModel, Player, Update
+from soundloom.models.conditioning import ConditionEncoder
+from soundloom.models.filterbank import BANDS
+from soundloom.models.layers import Stack, random_phases
+from soundloom.models.subkernel import (
+    GOVERNED,
+    LEAST_LOG_SCALE,
+    MOST_LOG_SCALE,
+    TOLD,
+    TRUSTED,
+    UNIT,
+    ZERO,
+    Floats,
+    Past,
+    Weights,
+)
+
+PIECE = 8  # steps for which the condition stays the same
+PIECE_SAMPLES = PIECE * BANDS
+STEP = 1.0 / 32767  # of 16 bits
+LONGEST_S = 60.0
+CELL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # as torch names them
+RARE = 0.03  # quantile of the bounds
+REACH = 8  # frames by which the blocks and the interpolation look around
+
+
+@dataclass(frozen=True)
+class SubbandConfig:
+    sample_rate: int = 44100
+    channels: int = 1
+    labels: tuple[str, ...] = ()
+    hop_length: int = 256  # of the mel frames
+    mels: int = 128
+    width: int = 256  # of the recurrent cell
+    head: int = 128
+    mixtures: int = 3
+    guide: int = 96  # channels of the condition
+    steps: int = 2000
+    batch: int = 12
+    seconds: float = 0.75  # of a training crop
+    stretch: int = 256  # steps through which a gradient flows
+    learning_rate: float = 3e-3
+    semitones: float = 1.0  # augmentation: pitch up or down by at most this
+    gain_db: float = 6.0
+    free: float = 0.1  # share of training sounds without mel frames
+    drop: float = 0.2  # of each of the other conditions
+
+    def __post_init__(self) -> None:
+        if self.channels != 1:
+            raise ConfigError(
+                f"channels is {self.channels}: the sub-band RNN is mono so far; scan the bank with one channel"
+            )
+        if self.hop_length % PIECE_SAMPLES or self.hop_length & (self.hop_length - 1):
+            raise ConfigError(f"hop_length is {self.hop_length}: it must be a power of two, {PIECE_SAMPLES} or more")
+        if self.width % 16 or self.head % 16:
+            raise ConfigError(f"width {self.width} and head {self.head}: both must be multiples of 16, as 256 and 128")
+        if not 0 < self.free < 1:
+            raise ConfigError(f"free is {self.free:g}: a share of sounds between 0 and 1, such as 0.1")
+
+    @property
+    def said(self) -> int:
+        """Values the net says a step: for each band how far the prediction is trusted, and a mixture."""
+        return BANDS * (1 + 3 * self.mixtures)
+
+
+@dataclass
+class SubbandState:
+    """Where a stream stands: the past of the bands, the cell, the tail of the filter bank, the next step."""
+
+    past: Past
+    hidden: Floats  # [width]
+    tail: Floats
+    weights: Weights
+    seed: int
+    step: int = 0
+
+
+class SubbandRNN(AbstractModel):
+    family = "subband"
+    Config = SubbandConfig
+    manners = frozenset({"temperature"})
+    config: SubbandConfig
+
+    def __init__(self, config: SubbandConfig) -> None:
+        super().__init__()
+        self.config = config
+        c = config
+        self.frames = Stack(c.mels, c.guide, blocks=2, causal=False, expansion=2)
+        self.about = ConditionEncoder(len(c.labels), c.guide)
+        self.no_frames = nn.Parameter(torch.zeros(c.guide))
+        self.cell = nn.GRU(TOLD + c.guide, c.width, batch_first=True)
+        self.head = nn.Linear(c.width + TOLD + c.guide, c.head)
+        self.say = nn.Linear(c.head, c.said)
+        self.straight = nn.Linear(TOLD + c.guide, c.said, bias=False)
+        self.bounds = nn.Linear(c.guide, 3 * BANDS)
+        nn.init.normal_(self.say.weight, std=0.02)
+        nn.init.normal_(self.straight.weight, std=0.005)
+        with torch.no_grad():  # it starts as the predictor on three scales of noise, the middle one the usual
+            self.say.bias.zero_()
+            self.bounds.bias.copy_(torch.tensor([-12.0, -1.0, 0.0]).repeat_interleave(BANDS))
+            scales = torch.linspace(-1.6, 1.0, c.mixtures) if c.mixtures > 1 else torch.tensor([-0.6])
+            self.say.bias[-BANDS * c.mixtures :] = scales.repeat_interleave(BANDS)
+
+    @classmethod
+    def configure(cls, bank: SoundBank, settings: Sequence[str] = ()) -> SubbandConfig:
+        hop = max(spectral.default_hop(bank.sample_rate) // 2, PIECE_SAMPLES)
+        config = SubbandConfig(sample_rate=bank.sample_rate, labels=bank.labels, hop_length=hop)
+        return override(config, settings)
+
+    @property
+    def batch_spec(self) -> BatchSpec:
+        c = self.config
+        frames = max(2, round(c.seconds * c.sample_rate / c.hop_length))
+        return BatchSpec(
+            size=c.batch,
+            samples=frames * c.hop_length,
+            hop_length=c.hop_length,
+            align="random",
+            semitones=c.semitones,
+            gain_db=c.gain_db,
+        )
+
+    def players(self) -> Mapping[str, Player]:
+        return {"subband": Player(tuple(self.parameters()), self.config.learning_rate)}
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def train_step(self, batch: Batch, *, step: int, generator: torch.Generator, update: Update) -> dict[str, float]:
+        """One update a stretch: the cell's state is carried on, the gradient is not."""
+        condition = batch.condition.dropped(self.config.drop, generator=generator)
+        free = torch.rand(len(batch), generator=generator, device=generator.device) < self.config.free
+        free = free.to(batch.audio.device)
+        audio = _dithered(batch.audio[:, 0], generator)
+        bands = filterbank.analysed(audio)
+        told, expected = _observed(bands)
+        mels = self._measured(audio)
+        hidden, totals = None, torch.zeros(2, device=audio.device)
+        starts = range(0, bands.shape[1], self.config.stretch)
+        for start in starts:
+            here = slice(start, min(start + self.config.stretch, bands.shape[1]))
+            guide = self._guided_part(mels, condition, free, here)
+            said, hidden = self(told[:, here], guide, hidden)
+            hidden = hidden.detach()
+            bounded, pinball = self._bounded(told[:, here], guide, expected[:, here])
+            nats = _surprise(said, bands[:, here], *bounded).mean()
+            update("subband", nats + pinball)
+            totals += torch.stack([nats.detach(), pinball.detach()])
+        nats, pinball = (totals / len(starts)).tolist()
+        return {"nats": nats, "bounds": pinball}
+
+    @torch.no_grad()
+    def validate(self, batch: Batch, *, generator: torch.Generator) -> dict[str, float]:
+        """`score`: nats a sample, of 16 bits, given mel frames, within the sounds; `free`: without mel frames."""
+        audio = _dithered(batch.audio[:, 0], generator)
+        bands = filterbank.analysed(audio)
+        sounding = torch.arange(bands.shape[1], device=audio.device) * BANDS < batch.lengths[:, None]
+        scores = {}
+        for name, free in (("score", False), ("free", True)):
+            which = torch.full((len(batch),), free, device=audio.device)
+            nats = self.surprise(bands, self._measured(audio), batch.condition, free=which).mean(-1)
+            scores[name] = float((nats * sounding).sum() / sounding.sum().clamp_min(1))
+        return scores
+
+    def surprise(self, bands: Tensor, mels: Tensor, condition: Condition, *, free: Tensor) -> Tensor:
+        """How surprising each value of bands [B, N, 16] is given those before it, in nats, as of a cell of 16 bits.
+
+        `mels` [B, frames, mels]; `free` [B]: which sounds are judged without their mel frames.
+        """
+        told, expected = _observed(bands)
+        guide = self.guided(mels, condition, free=free)
+        said, _ = self(told, guide, None)
+        return _surprise(said, bands, *self._bounded(told, guide, expected)[0])
+
+    def _bounded(self, told: Tensor, guide: Tensor, expected: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """What is expected [B, N, 16] and its scale, both kept within what is usual for the condition; and how wrong
+        the bounds are, a scalar.
+
+        A scale that follows the net's own draws, and a level that follows its own predictions, have nothing to hold
+        them: they run away within a second. So the condition alone sets bounds, quantiles found by pinball losses
+        (Koenker and Bassett, 1978).
+        """
+        log_scale, log_level = (told[..., i * BANDS : (i + 1) * BANDS] * UNIT - ZERO for i in (3, 4))
+        bounds = self.bounds(guide).repeat_interleave(PIECE, 1)[:, : told.shape[1]]
+        low, high, most = (bounds[..., i * BANDS : (i + 1) * BANDS] for i in range(3))
+        off = [(log_scale - low, RARE), (log_scale - high, 1 - RARE), (log_level - most, 1 - RARE)]
+        pinball = sum((torch.maximum(part * x, (part - 1) * x).mean() for x, part in off), torch.zeros(()))
+        low, high, most = low.detach(), high.detach(), most.detach()
+        kept = torch.minimum(torch.maximum(log_scale, low), high)
+        governed = expected * torch.exp(-GOVERNED * (log_level - most).clamp_min(0.0))
+        return (governed, kept), pinball
+
+    def forward(self, told: Tensor, guide: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor]:
+        """told [B, N, TOLD], guide [B, N / PIECE, guide], hidden [1, B, width] or none -> said [B, N, said], hidden."""
+        guide = guide.repeat_interleave(PIECE, 1)[:, : told.shape[1]]
+        inputs = torch.cat([told, guide], -1)
+        h, hidden = self.cell(inputs, hidden)
+        assert hidden is not None
+        said: Tensor = self.say(F.relu(self.head(torch.cat([h, inputs], -1)))) + self.straight(inputs)
+        return said, hidden
+
+    def guided(self, frames: Tensor, condition: Condition, *, free: Tensor) -> Tensor:
+        """log-mel frames [B, N, mels] -> what steers the cell [B, S, guide], S pieces of `PIECE` steps; the sounds that
+        are `free` [B] do without."""
+        scale = self.config.hop_length // PIECE_SAMPLES
+        guide = self.frames((frames + 8) / 4).transpose(1, 2)
+        guide = F.interpolate(guide, scale_factor=scale, mode="linear", align_corners=False).transpose(1, 2)
+        about: Tensor = self.about(condition)
+        return torch.where(free[:, None, None], self.no_frames, guide) + about[:, None]
+
+    def _guided_part(self, frames: Tensor, condition: Condition, free: Tensor, steps: slice) -> Tensor:
+        """`guided` of some steps only, from the frames that these see."""
+        per = self.config.hop_length // BANDS
+        first = max(0, steps.start // per - REACH)
+        guide = self.guided(frames[:, first : -(-steps.stop // per) + REACH], condition, free=free)
+        start = (steps.start - first * per) // PIECE
+        return guide[:, start : start + -(-(steps.stop - steps.start) // PIECE)]
+
+    def _measured(self, audio: Tensor) -> Tensor:
+        """audio [B, T] -> log-mel frames [B, N, mels], of a window of 46 ms at 44.1 kHz."""
+        c = self.config
+        n_fft = 4 * spectral.default_hop(c.sample_rate)
+        setting = {"sample_rate": c.sample_rate, "n_fft": n_fft, "hop_length": c.hop_length, "n_mels": c.mels}
+        return spectral.log_mel(audio, **setting).transpose(1, 2)
+
+    # --- use ------------------------------------------------------------------------------------------------------
+
+    def weights(self) -> Weights:
+        """What the kernel plays."""
+        width = self.config.width
+        weight, recurrent, into, inside = (getattr(self.cell, f"{name}_l0") for name in CELL)
+        head, straight = self.head.weight[:, width:], self.straight.weight
+        gates = into + F.pad(inside[: 2 * width], (0, width))
+        return Weights(
+            guide=_rows(torch.cat([weight[:, TOLD:], head[:, TOLD:], straight[:, TOLD:]]).T),
+            bias=_rows(torch.cat([gates, self.head.bias, self.say.bias])),
+            told=_rows(torch.cat([weight[:, :TOLD], head[:, :TOLD], straight[:, :TOLD]]).T),
+            hidden=_rows(recurrent.T),
+            hidden_bias=_rows(inside[2 * width :]),
+            head=_rows(self.head.weight[:, :width].T),
+            say=_rows(self.say.weight.T),
+            bounds=_rows(self.bounds.weight.T),
+            bounds_bias=_rows(self.bounds.bias),
+        )
+
+    def init_state(self, *, seed: int = 0) -> SubbandState:
+        hidden = np.zeros(self.config.width, np.float32)
+        return SubbandState(subkernel.no_past(), hidden, filterbank.no_tail(), self.weights(), seed)
+
+    @torch.no_grad()
+    def step(self, guide: Tensor, state: SubbandState, *, temperature: float = 1.0) -> tuple[Tensor, SubbandState]:
+        """The next S pieces, steered by `guide` [1, S, guide] -> their 128 S samples [1, 1, T], `filterbank.DELAY`
+        late, and the new state. Randomness is keyed by (seed, absolute step), so that any split gives the same."""
+        n = guide.shape[1] * PIECE
+        bands = np.empty((n, BANDS), np.float32)
+        at = torch.arange(state.step, state.step + n)
+        uniforms = random_phases(at, 2 * BANDS, seed=state.seed).numpy()
+        steering = _rows(guide[0])
+        subkernel.generated(state.weights, state.past, state.hidden, steering, PIECE, uniforms, temperature, bands)
+        audio = filterbank.synthesised_on(bands, state.tail)
+        return torch.from_numpy(audio)[None, None].to(guide.device), replace(state, step=state.step + n)
+
+    @torch.no_grad()
+    def primed(self, audio: Tensor, guide: Tensor, state: SubbandState) -> SubbandState:
+        """A stream that has heard the first S pieces of audio [1, 1, T] instead of playing them itself; `guide`
+        [1, S, guide]."""
+        padded = F.pad(audio[:, 0], (0, -audio.shape[-1] % BANDS))
+        bands = _rows(filterbank.analysed(padded)[0, : guide.shape[1] * PIECE])
+        said, kept = np.empty((len(bands), self.config.said), np.float32), np.empty((len(bands), 2 * BANDS), np.float32)
+        steering = _rows(guide[0])
+        subkernel.forced(state.weights, state.past, state.hidden, steering, PIECE, bands, said, kept)
+        filterbank.synthesised_on(bands, state.tail)
+        return replace(state, step=state.step + len(bands))
+
+    def free_running(self, condition: Condition, pieces: int) -> Tensor:
+        """What steers a stream without mel frames, [B, pieces, guide]."""
+        about: Tensor = self.about(condition)
+        return (self.no_frames + about)[:, None].expand(-1, pieces, -1)
+
+    def _played(self, guide: Tensor, state: SubbandState, samples: int, *, temperature: float = 1.0) -> Tensor:
+        """guide [1, S, guide] -> the stream's next `samples` [1, 1, T], the delay taken off."""
+        late = -(-filterbank.DELAY // PIECE_SAMPLES)
+        guide = torch.cat([guide, guide[:, -1:].expand(-1, late, -1)], 1)
+        audio, _ = self.step(guide, state, temperature=temperature)
+        return audio[..., filterbank.DELAY : filterbank.DELAY + samples].clamp(-1, 1)
+
+    @torch.no_grad()
+    def resynthesise(self, audio: Tensor, *, transpose: float = 0.0, seed: int = 0) -> Tensor:
+        """audio [B, 1, T] -> its mel frames played [B, 1, T].
+
+        Raises:
+            ModelError: `transpose` is not 0: mel frames hold no pitch that could be moved.
+        """
+        if transpose:
+            raise ModelError(
+                f"transpose is {transpose:g}: a sub-band RNN plays mel frames, which hold no pitch to move; a codec can"
+            )
+        samples = audio.shape[-1]
+        padded = F.pad(audio[:, 0], (0, -samples % self.config.hop_length))
+        known = torch.zeros(len(audio), dtype=torch.bool, device=audio.device)
+        guide = self.guided(self._measured(padded), Condition.of(len(audio)).to(audio.device), free=known)
+        return torch.cat(
+            [self._played(row[None], self.init_state(seed=seed + i), samples) for i, row in enumerate(guide)]
+        )
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        seconds: float | None,
+        condition: Condition | None,
+        generator: torch.Generator,
+        manner: Manner = AS_LEARNT,
+    ) -> Tensor:
+        """n new sounds [n, 1, T], running free; `seconds` None: 2 s."""
+        seconds = 2.0 if seconds is None else seconds
+        samples = self._samples(seconds)
+        device = self.no_frames.device
+        condition = (condition if condition is not None else Condition.of(n)).to(device)
+        guide = self.free_running(condition, -(-samples // PIECE_SAMPLES))
+        seeds = torch.randint(0, 2**31, (n,), generator=generator, device=generator.device).tolist()
+        return torch.cat(
+            [
+                self._played(row[None], self.init_state(seed=seed), samples, temperature=manner.temperature)
+                for row, seed in zip(guide, seeds, strict=True)
+            ]
+        )
+
+    @torch.no_grad()
+    def continue_from(self, audio: Tensor, *, seconds: float, generator: torch.Generator, manner: Manner) -> Tensor:
+        """audio [1, 1, T] -> the `seconds` that follow it [1, 1, T']; T may be 0, to begin from nothing."""
+        samples = self._samples(seconds)
+        seed = int(torch.randint(0, 2**31, (1,), generator=generator, device=generator.device))
+        condition = Condition.of(1).to(self.no_frames.device)
+        heard = audio[..., -round(LONGEST_S * self.config.sample_rate) :].to(self.no_frames.device)
+        # The last steps of the bands need samples that are not there yet: they are drawn, not heard.
+        known = max(0, heard.shape[-1] - filterbank.DELAY) // PIECE_SAMPLES * PIECE_SAMPLES
+        ahead = heard.shape[-1] - known
+        state = self.init_state(seed=seed)
+        if known:
+            state = self.primed(heard, self.free_running(condition, known // PIECE_SAMPLES), state)
+        pieces = -(-(samples + ahead) // PIECE_SAMPLES)
+        made = self._played(
+            self.free_running(condition, pieces), state, ahead + samples, temperature=manner.temperature
+        )
+        return made[..., ahead:]
+
+    def _samples(self, seconds: float) -> int:
+        if not 0 < seconds <= LONGEST_S or not math.isfinite(seconds):
+            raise ModelError(f"seconds is {seconds:g}: it goes up to {LONGEST_S:g} at a time")
+        return round(seconds * self.config.sample_rate)
+
+
+def _rows(x: Tensor) -> Floats:
+    """A tensor as the kernel reads it."""
+    rows: Floats = np.ascontiguousarray(x.detach().cpu().float().numpy())
+    return rows
+
+
+def _dithered(audio: Tensor, generator: torch.Generator) -> Tensor:
+    """Evenly spread over the cells of 16 bits: what is silent has a density too (Uria et al., 2013)."""
+    noise = torch.rand(audio.shape, generator=generator, device=generator.device).to(audio) - 0.5
+    return audio + STEP * noise
+
+
+def _observed(bands: Tensor) -> tuple[Tensor, Tensor]:
+    """bands [B, N, 16] -> what the net is told before each step [B, N, TOLD], and what is expected [B, N, 16]."""
+    rows = _rows(bands)
+    told, expected = np.empty((*rows.shape[:2], TOLD), np.float32), np.empty_like(rows)
+    for i, row in enumerate(rows):
+        subkernel.observed(subkernel.no_past(), row, told[i], expected[i])
+    return torch.from_numpy(told).to(bands.device), torch.from_numpy(expected).to(bands.device)
+
+
+def _surprise(said: Tensor, bands: Tensor, expected: Tensor, base: Tensor) -> Tensor:
+    """Minus the log-probability of each value [B, N, 16] in nats, as of a cell of 16 bits, under what was said around
+    what is expected, in units of e^base."""
+    trust, rest = said[..., :BANDS].float(), said[..., BANDS:].float()
+    logits, mean, log_scale = rest.reshape(*rest.shape[:2], 3, -1, BANDS).unbind(2)  # each [B, N, K, 16]
+    log_scale = log_scale.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)
+    off = (bands - torch.sigmoid(trust + TRUSTED) * expected) * torch.exp(-base)
+    z = (off[:, :, None] - mean) * torch.exp(-log_scale)
+    density = F.logsigmoid(z) + F.logsigmoid(-z) - log_scale
+    return -torch.logsumexp(torch.log_softmax(logits, 2) + density, 2) + base - math.log(STEP)
