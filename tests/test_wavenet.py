@@ -143,10 +143,11 @@ def test_the_kernel_says_what_the_network_says(net, free):
 
 
 def test_the_kernel_plays_what_the_naive_loop_plays(net):
-    """The same random numbers, the same sound: sample by sample and bit by bit, as both round to 16 bits. A rounding
-    difference of 1e-6 can move a sample that lies just between two steps by one step of 16 bits, after which the two
-    are different sounds; so what is asked of every machine is that each sample, given the same past, is the same or
-    one step away, and nearly all are the same. On the machine where this was written all of them were."""
+    """The same random numbers, the same sound, sample by sample, as both round to 16 bits; until a rounding difference
+    of 1e-6 moves a sample that lies just between two of their steps by one step, after which the two are different
+    sounds. Of five sets of random numbers three gave the same 400 samples, two differed from sample 67 and 368 on. So
+    what is asked is that they are the same up to their first difference, which is one step; and that each sample, given
+    the same past, is the same or one step away, and nearly all are the same."""
     guide, prediction = guides(net, hissing(4))
     uniforms = torch.rand(400, 2, generator=torch.Generator().manual_seed(5))
     weights = net.packed()
@@ -157,7 +158,6 @@ def test_the_kernel_plays_what_the_naive_loop_plays(net):
     assert slow.std() > 0.01
     apart = (played - slow).abs() > 0.5 * STEP
     first = int(apart.nonzero()[0]) if apart.any() else 400
-    assert first >= 100
     assert (played[: first + 1] - slow[: first + 1]).abs().max() < 1.5 * STEP
     with torch.no_grad():
         whole = torch.nn.functional.pad(played[None], (0, guide.shape[1] * SMALL.piece - 400))
