@@ -16,6 +16,8 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 import soundloom
+from soundloom.bank import Batch
+from soundloom.condition import Condition
 from soundloom.config import did_you_mean, from_dict, to_dict
 from soundloom.errors import ConfigError, ModelError
 from soundloom.models.base import AbstractModel, Classifies, Codes, Samples
@@ -28,7 +30,9 @@ FAMILIES = {
     "gan": "soundloom.models.gan:GAN",
     "vae": "soundloom.models.vae:VAE",
     "flow": "soundloom.models.flow:Flow",
+    "rnn": "soundloom.models.rnn:RNN",
     "ddsp": "soundloom.models.ddsp:DDSP",
+    "subband": "soundloom.models.subband:SubbandRNN",
     "wavenet": "soundloom.models.wavenet:WaveNet",
     "classifier": "soundloom.models.classifier:Classifier",
 }
@@ -246,15 +250,35 @@ def _play(model: AbstractModel, example: Tensor) -> dict[str, Tensor]:
     sounds = {"example": example}
     if isinstance(model, Codes):
         sounds["reconstruction"] = model.decode(model.encode(example.to(device)), seed=0)
-    if isinstance(model, Samples):
+    if isinstance(model, Samples) and not model.chaotic:
         generator = torch.Generator().manual_seed(0)
         sample = model.sample(1, seconds=None, condition=None, generator=generator)
         sounds["sample"] = sample[..., : example.shape[-1]]
+    if model.chaotic:  # another processor may draw another sound, but it is as surprised by a given one
+        sounds["score"] = torch.tensor([_score(model, example.to(device))])
     if isinstance(model, Classifies):
         opinion = model.classify(example[:, 0].to(device))
         sounds["opinion"] = torch.cat([opinion.logits, opinion.embedding], 1)
     model.train(trained)
     return {name: sound.float().contiguous() for name, sound in sounds.items()}
+
+
+def _score(model: AbstractModel, example: Tensor) -> float:
+    """What validation makes of the example, repeated up to the length of a training crop."""
+    spec = model.batch_spec
+    audio = example.repeat(1, 1, -(-spec.samples // example.shape[-1]))[..., : spec.samples]
+    nothing = audio.new_zeros(1, 1, spec.frames)
+    one = torch.zeros(1, dtype=torch.int64, device=audio.device)
+    batch = Batch(
+        audio=audio,
+        lengths=one + spec.samples,
+        f0_hz=nothing,
+        voiced=nothing,
+        inharmonicity=audio.new_zeros(1),
+        condition=Condition.of(1).to(audio.device),
+        clips=one,
+    )
+    return model.validate(batch, generator=torch.Generator().manual_seed(0))["score"]
 
 
 def _first_line(error: BaseException) -> str:

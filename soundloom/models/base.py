@@ -62,6 +62,7 @@ class AbstractModel(nn.Module, ABC):
     validation_clips: ClassVar[int] = 32  # held-out sounds that decide which checkpoint is kept
     conditions: ClassVar[frozenset[str]] = frozenset({"pitch", "label"})  # the fields of `Condition` that it is told
     manners: ClassVar[frozenset[str]] = frozenset()  # the fields of `Manner` that its sampling obeys
+    chaotic: ClassVar[bool] = False  # each draw depends on the last: a rounding error becomes another sound
     needs_codec: ClassVar[bool] = False  # whether it models the codes of a codec, which the setting `codec` names
     config: Any
 

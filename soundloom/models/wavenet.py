@@ -108,6 +108,7 @@ class Layer(nn.Module):
 
 class WaveNet(AbstractModel):
     family = "wavenet"
+    chaotic = True
     Config = WaveNetConfig
     manners = frozenset({"temperature"})
     config: WaveNetConfig
