@@ -13,7 +13,7 @@ from soundloom.distances import NORMAL_95
 from soundloom.errors import BankError
 from soundloom.features import Descriptors, describe
 from soundloom.figures import Figure, Section, sentences, share_interval
-from soundloom.models.base import Codes, Embeds, Samples
+from soundloom.models.base import Codes, Embeds, Resynthesises, Samples
 from soundloom.run import Run, families_that
 
 IN_TUNE_CENTS = 50.0
@@ -65,7 +65,7 @@ def resynthesised(
     to be judged by, `BankError` for any other.
     """
     clips = bank.clips(split)
-    if not isinstance(run.model, Codes | Embeds):
+    if not isinstance(run.model, Codes | Embeds | Resynthesises):
         return (), ()
     if len(clips) == 0 or most < 1:
         if isinstance(run.model, Samples):
@@ -132,8 +132,8 @@ def pitch_hz(facts: Descriptors) -> float:
 def closeness(run: Run, bank: SoundBank, sounds: Sequence[SoundFigures], *, split: str) -> Section:
     """The section: means over the sounds, the median for the onset."""
     title = "Closeness"
-    if not isinstance(run.model, Codes | Embeds):
-        which = families_that("encode", "embed")
+    if not isinstance(run.model, Codes | Embeds | Resynthesises):
+        which = families_that("encode", "embed", "resynthesise")
         return Section("closeness", title, why_not=f"a {run.family} takes no sounds apart; a {which} does.")
     if not sounds:
         return Section("closeness", title, why_not=f"{too_few(bank, split=split, most=1)}.")

@@ -11,7 +11,7 @@ from soundloom import doctor, vitals
 from soundloom.audio import Waveform, write
 from soundloom.bank import SoundBank
 from soundloom.draw import Report, curves_svg, spectrogram_png
-from soundloom.models.base import AbstractModel, Codes, Embeds, Samples
+from soundloom.models.base import AbstractModel, Codes, Embeds, Resynthesises, Samples
 from soundloom.paths import make_folder, replacing
 from soundloom.resume import State, keyed_generator
 from soundloom.runlog import curves, read_log
@@ -34,6 +34,8 @@ def listen(model: AbstractModel, bank: SoundBank, clips: Sequence[int], *, seed:
             made = model.decode(model.encode(audio))
         elif isinstance(model, Embeds):
             made = model.render(model.embed(audio), seconds=samples.shape[1] / rate)
+        elif isinstance(model, Resynthesises):
+            made = model.resynthesise(audio)
         else:
             break
         sounds[f"original-{i}"] = Waveform(samples, rate)
