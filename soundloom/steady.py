@@ -55,6 +55,7 @@ def _steadied(track: Track, level: NDArray[np.float64], frame_s: float) -> Track
             other
             for other in stretches
             if other[1] - other[0] >= 2 * (end - start)
+            and track[other[0]] > 0  # else it was taken out before
             and min(abs(other[1] - start), abs(end - other[0])) * frame_s < BESIDE_S
         ]
         brief = (end - start) * frame_s < BLIP_S

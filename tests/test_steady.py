@@ -61,3 +61,12 @@ def test_a_glide_is_left_alone():
 
 def test_nothing_stays_nothing():
     assert not mended((0, 30)).any()
+
+
+@pytest.mark.filterwarnings("error")
+def test_any_track_at_all_is_put_right_without_a_division_by_zero():
+    """Stretches of every length and leap, gaps too: what was taken out is nobody's neighbour."""
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        parts = [(hz, int(random.integers(1, 9))) for hz in random.choice([0, 100, 137, 200, 300, 411], 12)]
+        assert np.isfinite(mended(*parts)).all()
