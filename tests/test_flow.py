@@ -255,7 +255,7 @@ def test_another_family_or_rate_is_no_codec_for_it(tmp_path):
 
 def test_too_few_sounds_and_too_long_ones_are_refused(tmp_path, learnt):
     generator = torch.Generator().manual_seed(0)
-    with pytest.raises(ModelError, match="up to 0.5 s"):
+    with pytest.raises(ModelError, match=r"up to 0\.5 s"):
         learnt.sample(1, seconds=2.0, condition=None, generator=generator)
     bank = TinyBank(tmp_path, sounds=4)
     codec = Codec.build(CODEC, seed=0)

@@ -40,7 +40,5 @@ def scan(
     terminal = output.terminal()
     with terminal.only_document(), terminal.bar("scanning") as bar:
         bank = api.scan(folder, out, label_from=label_from, labels=labels, split=split, progress=counted(bar))
-    terminal.say(
-        f"{api.bank_words(bank)}\npage: {bank.report()}\nnext: soundloom train {quoted(out)} -o my-run"
-    )
+    terminal.say(f"{api.bank_words(bank)}\npage: {bank.report()}\nnext: soundloom train {quoted(out)} -o my-run")
     terminal.document(api.bank_facts(bank))
