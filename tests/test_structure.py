@@ -68,6 +68,7 @@ ROWS = [
         "models.tiles",
         "models.wavekernel",
         "models.filterbank",
+        "models.bandspectrum",
         "models.subkernel",
         "models.nextframe",
         "models.framekernel",

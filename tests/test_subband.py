@@ -6,11 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from soundloom import spectral
 from soundloom.bank import Batch
 from soundloom.condition import Condition, Manner
 from soundloom.errors import ConfigError, ModelError
 from soundloom.models import filterbank, subband, subkernel
+from soundloom.models.bandspectrum import LAGS, band_predictors
 from soundloom.models.base import Continues, Resynthesises, Samples
 from soundloom.models.filterbank import BANDS, DELAY
 from soundloom.models.subband import PIECE, SubbandConfig, SubbandRNN
@@ -139,13 +142,27 @@ def test_a_tone_goes_on_as_a_tone():
     assert db(off.square().mean() / bands[0, 150:-10, 0].square().mean()) < -50
 
 
+def test_the_spectrum_tells_the_predictor_of_each_band():
+    """Coloured noise: what mel frames say of levels, and of how well each band can be predicted, is what it is."""
+    noise = torch.randn(1, 4 * RATE, generator=torch.Generator().manual_seed(0))
+    taps = torch.tensor([1.0, 0.9, 0.5])
+    sound = F.conv1d(F.pad(0.05 * noise, (2, 0))[:, None], taps[None, None])[:, 0]
+    mels = spectral.log_mel(sound, sample_rate=RATE, n_fft=1024, hop_length=HOP, n_mels=80).transpose(1, 2)
+    foretold, logs = band_predictors(mels, sample_rate=RATE, n_fft=1024)
+    bands = filterbank.analysed(sound)
+    assert torch.isfinite(foretold).all()
+    level = 10 * torch.log10(torch.exp(2 * logs[0, :, BANDS:]).mean(0))
+    real = 10 * torch.log10(bands[0].square().mean(0))
+    assert (level - real).abs().max() < 1.0
+
+
 # --- the model --------------------------------------------------------------------------------------------------------
 
 
 def test_one_batch_is_learnt():
-    model = SubbandRNN.build(SMALL, seed=1)
+    model = SubbandRNN.build(replace(SMALL, free=0.5), seed=1)
     before = model.validate(tones(), generator=torch.Generator().manual_seed(0))
-    reports = train(model, tones(), 12)
+    reports = train(model, tones(), 20)
     after = model.validate(tones(), generator=torch.Generator().manual_seed(0))
     assert all(math.isfinite(value) for report in reports for value in report.values())
     assert after["score"] < before["score"] - 0.3
@@ -186,9 +203,9 @@ def test_the_likelihood_adds_up_to_one(model):
     """The density of one value, integrated numerically over all that it could be, is the cell's width in 16 bits."""
     generator = torch.Generator().manual_seed(0)
     said = torch.randn(1, 1, SMALL.said, generator=generator).expand(1, 400001, -1)
-    expected, base = torch.full((1, 1, BANDS), 0.01), torch.full((1, 1, BANDS), math.log(0.003))
+    kept = torch.tensor([0.01, math.log(0.003), 0.02]).repeat_interleave(BANDS)[None, None]
     values = torch.linspace(-2, 2, 400001)
-    nats = subband._surprise(said, values[None, :, None].expand(-1, -1, BANDS), expected, base)
+    nats = subband._surprise(said, values[None, :, None].expand(-1, -1, BANDS), kept)
     total = torch.exp(-nats.double()).sum(1) * (4 / 400000) / subband.STEP
     assert torch.allclose(total, torch.ones(1, BANDS, dtype=torch.float64), atol=1e-3)
 
@@ -199,11 +216,11 @@ def test_what_is_drawn_is_what_is_said(model):
     parts, band = SMALL.mixtures, 3
     trust, logits, mean, log_scale = said.split([BANDS, *[parts * BANDS] * 3])
     uniforms = np.random.default_rng(0).random((20000, 2 * BANDS)).astype(np.float32)
-    drawn = np.array([subkernel._draw(said.numpy(), band, 0.2, 0.1, row, 1.0) for row in uniforms])
+    kept = np.repeat(np.float32([0.2, math.log(0.1), -0.3]), BANDS)
+    drawn = np.array([subkernel._draw(said.numpy(), band, kept, row, 1.0) for row in uniforms])
     weight = torch.softmax(logits.view(parts, BANDS)[:, band], 0).numpy()
-    middle = (
-        torch.sigmoid(trust[band] + subkernel.TRUSTED).item() * 0.2 + 0.1 * mean.view(parts, BANDS)[:, band].numpy()
-    )
+    trusted = torch.sigmoid(trust[band] + subkernel.TRUSTED).item()
+    middle = trusted * 0.2 - 0.3 + 0.1 * mean.view(parts, BANDS)[:, band].numpy()
     spread = 0.1 * torch.exp(log_scale.view(parts, BANDS)[:, band]).numpy()
     for value in np.quantile(drawn, [0.05, 0.3, 0.5, 0.7, 0.95]):
         below = float((weight / (1 + np.exp(-(value - middle) / spread))).sum())
@@ -217,17 +234,16 @@ def test_the_kernel_is_the_net(model):
     with torch.no_grad():
         guide = model.guided(mels, batch.condition, free=free)
         told, expected = subband._observed(bands)
-        wanted, hidden = model(told, guide, None)
-        around, base = model._bounded(told, guide, expected)[0]
-        assert (around - expected).abs().max() > 1e-3  # the bounds do something
+        told, known, wanted_kept, _ = model.kept(F.pad(bands, (0, 0, LAGS, 0)), told, expected, guide)
+        wanted, hidden = model(told, known, None)
         for i in range(4):
             state = model.init_state()
-            said, kept = np.empty(wanted.shape[1:], np.float32), np.empty((bands.shape[1], 2 * BANDS), np.float32)
+            said, kept = np.empty(wanted.shape[1:], np.float32), np.empty((bands.shape[1], 3 * BANDS), np.float32)
             subkernel.forced(
                 state.weights, state.past, state.hidden, guide[i].numpy(), PIECE, bands[i].numpy(), said, kept
             )
             assert np.abs(said - wanted[i].numpy()).max() < 1e-4
-            assert np.abs(kept - torch.cat([around[i], base[i]], -1).numpy()).max() < 1e-4
+            assert np.abs(kept - wanted_kept[i].numpy()).max() < 1e-4
             assert np.abs(state.hidden - hidden[0, i].numpy()).max() < 1e-5
 
 
@@ -274,7 +290,8 @@ def test_going_on_knows_what_was_heard(model):
     state = model.primed(audio, guide, model.init_state())
     with torch.no_grad():
         bands = filterbank.analysed(audio[:, 0])[:, : pieces * PIECE]
-        _, hidden = model(subband._observed(bands)[0], guide, None)
+        told, known, _, _ = model.kept(F.pad(bands, (0, 0, LAGS, 0)), *subband._observed(bands), guide)
+        _, hidden = model(told, known, None)
     assert state.step == pieces * PIECE
     assert np.abs(state.hidden - hidden[0, 0].numpy()).max() < 1e-5
 
@@ -293,7 +310,9 @@ def test_a_tone_is_gone_on_with():
     with torch.no_grad():
         model.say.weight.zero_()
         model.straight.weight.zero_()
-        model.say.bias[:BANDS] = 5.0  # full trust
+        model.say.bias[:BANDS] = 9.0  # full trust
+        model.bounds.bias[2 * BANDS :] = -20.0
+        model.bounds.bias[3 * BANDS :] = 9.0  # any level
     t = torch.arange(2 * RATE) / RATE
     tone = 0.3 * torch.sin(2 * math.pi * 440 * t)[None, None]
     heard, follows = tone[..., :RATE], tone[..., RATE : RATE + 800]

@@ -28,12 +28,12 @@ from soundloom.condition import AS_LEARNT, Condition, Manner
 from soundloom.config import override
 from soundloom.errors import ConfigError, ModelError
 from soundloom.models import filterbank, subkernel
+from soundloom.models.bandspectrum import LAGS, band_predictors
 from soundloom.models.base import AbstractModel, Player, Update
 from soundloom.models.conditioning import ConditionEncoder
 from soundloom.models.filterbank import BANDS
 from soundloom.models.layers import Stack, random_phases
 from soundloom.models.subkernel import (
-    GOVERNED,
     LEAST_LOG_SCALE,
     MOST_LOG_SCALE,
     TOLD,
@@ -50,7 +50,7 @@ PIECE_SAMPLES = PIECE * BANDS
 STEP = 1.0 / 32767  # of 16 bits
 LONGEST_S = 60.0
 CELL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # as torch names them
-RARE = 0.03  # quantile of the bounds
+RARE, OUTSIDE = 0.03, 0.1  # quantiles of the bounds of scales and of levels
 REACH = 8  # frames by which the blocks and the interpolation look around
 
 
@@ -117,18 +117,26 @@ class SubbandRNN(AbstractModel):
         c = config
         self.frames = Stack(c.mels, c.guide, blocks=2, causal=False, expansion=2)
         self.about = ConditionEncoder(len(c.labels), c.guide)
-        self.no_frames = nn.Parameter(torch.zeros(c.guide))
-        self.cell = nn.GRU(TOLD + c.guide, c.width, batch_first=True)
-        self.head = nn.Linear(c.width + TOLD + c.guide, c.head)
+        # What stands in for mel frames where there are none, usual errors and levels included.
+        usual = torch.tensor([-5.0, -2.0]).repeat_interleave(BANDS)
+        self.no_frames = nn.Parameter(torch.cat([torch.zeros(c.guide), (usual + ZERO) / UNIT]))
+        known = c.guide + 2 * BANDS
+        self.cell = nn.GRU(TOLD + BANDS + known, c.width, batch_first=True)
+        self.head = nn.Linear(c.width + TOLD + BANDS + known, c.head)
         self.say = nn.Linear(c.head, c.said)
-        self.straight = nn.Linear(TOLD + c.guide, c.said, bias=False)
-        self.bounds = nn.Linear(c.guide, 3 * BANDS)
+        self.straight = nn.Linear(TOLD + BANDS + known, c.said, bias=False)
+        self.bounds = nn.Linear(known, 4 * BANDS)
         nn.init.normal_(self.say.weight, std=0.02)
         nn.init.normal_(self.straight.weight, std=0.005)
         with torch.no_grad():  # it starts as the predictor on three scales of noise, the middle one the usual
             self.say.bias.zero_()
-            self.bounds.bias.copy_(torch.tensor([-12.0, -1.0, 0.0]).repeat_interleave(BANDS))
-            scales = torch.linspace(-1.6, 1.0, c.mixtures) if c.mixtures > 1 else torch.tensor([-0.6])
+            # Its bounds start from what the spectrum says of errors and levels.
+            self.bounds.bias.copy_(torch.tensor([-4.0, 1.0, -1.5, 1.0]).repeat_interleave(BANDS) - ZERO)
+            at = torch.arange(BANDS)
+            for row, column in ((0, 0), (1, 0), (2, 1), (3, 1)):
+                self.bounds.weight[row * BANDS + at] = 0.0
+                self.bounds.weight[row * BANDS + at, c.guide + column * BANDS + at] = UNIT
+            scales = torch.linspace(-1.4, 0.2, c.mixtures) if c.mixtures > 1 else torch.tensor([-0.6])
             self.say.bias[-BANDS * c.mixtures :] = scales.repeat_interleave(BANDS)
 
     @classmethod
@@ -136,6 +144,11 @@ class SubbandRNN(AbstractModel):
         hop = max(spectral.default_hop(bank.sample_rate) // 2, PIECE_SAMPLES)
         config = SubbandConfig(sample_rate=bank.sample_rate, labels=bank.labels, hop_length=hop)
         return override(config, settings)
+
+    @property
+    def n_fft(self) -> int:
+        """Of the mel frames: 46 ms at 44.1 kHz."""
+        return 4 * spectral.default_hop(self.config.sample_rate)
 
     @property
     def batch_spec(self) -> BatchSpec:
@@ -169,10 +182,9 @@ class SubbandRNN(AbstractModel):
         for start in starts:
             here = slice(start, min(start + self.config.stretch, bands.shape[1]))
             guide = self._guided_part(mels, condition, free, here)
-            said, hidden = self(told[:, here], guide, hidden)
-            hidden = hidden.detach()
-            bounded, pinball = self._bounded(told[:, here], guide, expected[:, here])
-            nats = _surprise(said, bands[:, here], *bounded).mean()
+            past = F.pad(bands, (0, 0, LAGS, 0))[:, here.start : here.stop + LAGS]
+            nats, pinball, hidden = self._judged(past, told[:, here], expected[:, here], guide, hidden)
+            nats, hidden = nats.mean(), hidden.detach()
             update("subband", nats + pinball)
             totals += torch.stack([nats.detach(), pinball.detach()])
         nats, pinball = (totals / len(starts)).tolist()
@@ -198,44 +210,78 @@ class SubbandRNN(AbstractModel):
         """
         told, expected = _observed(bands)
         guide = self.guided(mels, condition, free=free)
-        said, _ = self(told, guide, None)
-        return _surprise(said, bands, *self._bounded(told, guide, expected)[0])
+        return self._judged(F.pad(bands, (0, 0, LAGS, 0)), told, expected, guide, None)[0]
 
-    def _bounded(self, told: Tensor, guide: Tensor, expected: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """What is expected [B, N, 16] and its scale, both kept within what is usual for the condition; and how wrong
-        the bounds are, a scalar.
+    def _judged(
+        self, bands: Tensor, told: Tensor, expected: Tensor, guide: Tensor, hidden: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """bands [B, LAGS + N, 16], what is told and expected of the last N steps, `guide` [B, N / PIECE, G] -> nats
+        [B, N, 16], how wrong the bounds are, a scalar, and the cell's state."""
+        told, known, kept, pinball = self.kept(bands, told, expected, guide)
+        said, hidden = self(told, known, hidden)
+        return _surprise(said, bands[:, LAGS:], kept), pinball, hidden
+
+    def kept(
+        self, bands: Tensor, told: Tensor, expected: Tensor, guide: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the net is told [B, N, TOLD + 16] and knows [B, N, known]; what is expected, its log-scale, both kept
+        within what is usual for the condition, and what the condition alone expects [B, N, 3 · 16]; and how wrong the
+        bounds are, a scalar.
 
         A scale that follows the net's own draws, and a level that follows its own predictions, have nothing to hold
         them: they run away within a second. So the condition alone sets bounds, quantiles found by pinball losses
         (Koenker and Bassett, 1978).
         """
+        n = told.shape[1]
+        guide = guide.repeat_interleave(PIECE, 1)[:, :n]
+        known, taps, alone = guide[..., : -LAGS * BANDS - 1], guide[..., -LAGS * BANDS - 1 : -1], guide[..., -1:]
+        past = bands[:, :-1].unfold(1, LAGS, 1).flip(-1).transpose(-1, -2)  # [B, N, LAGS, 16], the newest first
+        foreseen = (past * taps.reshape(*taps.shape[:2], LAGS, BANDS)).sum(2)
         log_scale, log_level = (told[..., i * BANDS : (i + 1) * BANDS] * UNIT - ZERO for i in (3, 4))
-        bounds = self.bounds(guide).repeat_interleave(PIECE, 1)[:, : told.shape[1]]
-        low, high, most = (bounds[..., i * BANDS : (i + 1) * BANDS] for i in range(3))
-        off = [(log_scale - low, RARE), (log_scale - high, 1 - RARE), (log_level - most, 1 - RARE)]
+        low, high, least, most = self.bounds(known).chunk(4, -1)
+        off = [
+            (log_scale - low, RARE),
+            (log_scale - high, 1 - RARE),
+            (log_level - least, OUTSIDE),
+            (log_level - most, 1 - OUTSIDE),
+        ]
         pinball = sum((torch.maximum(part * x, (part - 1) * x).mean() for x, part in off), torch.zeros(()))
-        low, high, most = low.detach(), high.detach(), most.detach()
-        kept = torch.minimum(torch.maximum(log_scale, low), high)
-        governed = expected * torch.exp(-GOVERNED * (log_level - most).clamp_min(0.0))
-        return (governed, kept), pinball
+        scale = torch.minimum(torch.maximum(log_scale, low.detach()), high.detach())
+        error = known[..., -2 * BANDS : -BANDS] * UNIT - ZERO
+        scale = alone * scale + (1 - alone) * error
+        seen = foreseen * torch.exp(-log_level)
+        told = torch.cat([told, torch.copysign(torch.log1p(seen.abs()), seen)], -1)
+        return told, known, torch.cat([alone * expected, scale, foreseen], -1), pinball
 
-    def forward(self, told: Tensor, guide: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor]:
-        """told [B, N, TOLD], guide [B, N / PIECE, guide], hidden [1, B, width] or none -> said [B, N, said], hidden."""
-        guide = guide.repeat_interleave(PIECE, 1)[:, : told.shape[1]]
-        inputs = torch.cat([told, guide], -1)
+    def forward(self, told: Tensor, known: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor]:
+        """told [B, N, TOLD + 16], known [B, N, known] -> said [B, N, said], hidden [1, B, width]."""
+        inputs = torch.cat([told, known], -1)
         h, hidden = self.cell(inputs, hidden)
         assert hidden is not None
         said: Tensor = self.say(F.relu(self.head(torch.cat([h, inputs], -1)))) + self.straight(inputs)
         return said, hidden
 
     def guided(self, frames: Tensor, condition: Condition, *, free: Tensor) -> Tensor:
-        """log-mel frames [B, N, mels] -> what steers the cell [B, S, guide], S pieces of `PIECE` steps; the sounds that
-        are `free` [B] do without."""
+        """log-mel frames [B, N, mels] -> what steers the cell [B, S, G], S pieces of `PIECE` steps: features, what the
+        spectrum says of errors and levels, the taps of its predictors, and whether there are none. The sounds that are
+        `free` [B] do without.
+        """
         scale = self.config.hop_length // PIECE_SAMPLES
         guide = self.frames((frames + 8) / 4).transpose(1, 2)
         guide = F.interpolate(guide, scale_factor=scale, mode="linear", align_corners=False).transpose(1, 2)
+        taps, logs = band_predictors(frames, sample_rate=self.config.sample_rate, n_fft=self.n_fft)
+        heard = torch.cat([guide, (logs.repeat_interleave(scale, 1) + ZERO) / UNIT], -1)
+        heard = F.pad(torch.cat([heard, taps.flatten(2).repeat_interleave(scale, 1)], -1), (0, 1))
+        return torch.where(free[:, None, None], self._nothing(), heard) + self._asked(condition)
+
+    def _nothing(self) -> Tensor:
+        """What stands in for what mel frames say, [G]: no taps, and a one for "alone"."""
+        return F.pad(F.pad(self.no_frames, (0, LAGS * BANDS)), (0, 1), value=1.0)
+
+    def _asked(self, condition: Condition) -> Tensor:
+        """What is asked of each sound, [B, 1, G]."""
         about: Tensor = self.about(condition)
-        return torch.where(free[:, None, None], self.no_frames, guide) + about[:, None]
+        return F.pad(about, (0, 2 * BANDS + LAGS * BANDS + 1))[:, None]
 
     def _guided_part(self, frames: Tensor, condition: Condition, free: Tensor, steps: slice) -> Tensor:
         """`guided` of some steps only, from the frames that these see."""
@@ -248,8 +294,7 @@ class SubbandRNN(AbstractModel):
     def _measured(self, audio: Tensor) -> Tensor:
         """audio [B, T] -> log-mel frames [B, N, mels], of a window of 46 ms at 44.1 kHz."""
         c = self.config
-        n_fft = 4 * spectral.default_hop(c.sample_rate)
-        setting = {"sample_rate": c.sample_rate, "n_fft": n_fft, "hop_length": c.hop_length, "n_mels": c.mels}
+        setting = {"sample_rate": c.sample_rate, "n_fft": self.n_fft, "hop_length": c.hop_length, "n_mels": c.mels}
         return spectral.log_mel(audio, **setting).transpose(1, 2)
 
     # --- use ------------------------------------------------------------------------------------------------------
@@ -258,12 +303,12 @@ class SubbandRNN(AbstractModel):
         """What the kernel plays."""
         width = self.config.width
         weight, recurrent, into, inside = (getattr(self.cell, f"{name}_l0") for name in CELL)
-        head, straight = self.head.weight[:, width:], self.straight.weight
+        head, straight, n = self.head.weight[:, width:], self.straight.weight, TOLD + BANDS
         gates = into + F.pad(inside[: 2 * width], (0, width))
         return Weights(
-            guide=_rows(torch.cat([weight[:, TOLD:], head[:, TOLD:], straight[:, TOLD:]]).T),
+            guide=_rows(torch.cat([weight[:, n:], head[:, n:], straight[:, n:]]).T),
             bias=_rows(torch.cat([gates, self.head.bias, self.say.bias])),
-            told=_rows(torch.cat([weight[:, :TOLD], head[:, :TOLD], straight[:, :TOLD]]).T),
+            told=_rows(torch.cat([weight[:, :n], head[:, :n], straight[:, :n]]).T),
             hidden=_rows(recurrent.T),
             hidden_bias=_rows(inside[2 * width :]),
             head=_rows(self.head.weight[:, :width].T),
@@ -295,16 +340,15 @@ class SubbandRNN(AbstractModel):
         [1, S, guide]."""
         padded = F.pad(audio[:, 0], (0, -audio.shape[-1] % BANDS))
         bands = _rows(filterbank.analysed(padded)[0, : guide.shape[1] * PIECE])
-        said, kept = np.empty((len(bands), self.config.said), np.float32), np.empty((len(bands), 2 * BANDS), np.float32)
+        said, kept = np.empty((len(bands), self.config.said), np.float32), np.empty((len(bands), 3 * BANDS), np.float32)
         steering = _rows(guide[0])
         subkernel.forced(state.weights, state.past, state.hidden, steering, PIECE, bands, said, kept)
         filterbank.synthesised_on(bands, state.tail)
         return replace(state, step=state.step + len(bands))
 
     def free_running(self, condition: Condition, pieces: int) -> Tensor:
-        """What steers a stream without mel frames, [B, pieces, guide]."""
-        about: Tensor = self.about(condition)
-        return (self.no_frames + about)[:, None].expand(-1, pieces, -1)
+        """What steers a stream without mel frames, [B, pieces, G]."""
+        return (self._nothing() + self._asked(condition)).expand(-1, pieces, -1)
 
     def _played(self, guide: Tensor, state: SubbandState, samples: int, *, temperature: float = 1.0) -> Tensor:
         """guide [1, S, guide] -> the stream's next `samples` [1, 1, T], the delay taken off."""
@@ -402,13 +446,13 @@ def _observed(bands: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(told).to(bands.device), torch.from_numpy(expected).to(bands.device)
 
 
-def _surprise(said: Tensor, bands: Tensor, expected: Tensor, base: Tensor) -> Tensor:
-    """Minus the log-probability of each value [B, N, 16] in nats, as of a cell of 16 bits, under what was said around
-    what is expected, in units of e^base."""
-    trust, rest = said[..., :BANDS].float(), said[..., BANDS:].float()
+def _surprise(said: Tensor, bands: Tensor, kept: Tensor) -> Tensor:
+    """Minus the log-probability of each value [B, N, 16] in nats, as of a cell of 16 bits, under what was said."""
+    expected, base, foreseen = kept.chunk(3, -1)
+    trust, rest = torch.sigmoid(said[..., :BANDS] + TRUSTED), said[..., BANDS:]
     logits, mean, log_scale = rest.reshape(*rest.shape[:2], 3, -1, BANDS).unbind(2)  # each [B, N, K, 16]
     log_scale = log_scale.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)
-    off = (bands - torch.sigmoid(trust + TRUSTED) * expected) * torch.exp(-base)
+    off = (bands - trust * expected - foreseen) * torch.exp(-base)
     z = (off[:, :, None] - mean) * torch.exp(-log_scale)
     density = F.logsigmoid(z) + F.logsigmoid(-z) - log_scale
     return -torch.logsumexp(torch.log_softmax(logits, 2) + density, 2) + base - math.log(STEP)

@@ -21,6 +21,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from soundloom.models.bandspectrum import LAGS
 from soundloom.models.filterbank import BANDS
 from soundloom.models.gate import tanh
 
@@ -32,7 +33,7 @@ FAINTEST = 1e-5  # a third of a step of 16 bits
 LOUDEST = 6.0  # no band of a sound in [-1, 1] comes near
 LEAST_LOG_SCALE, MOST_LOG_SCALE = -4.0, 10.0
 TRUSTED = 5.0  # where trust starts from, before the sigmoid
-GOVERNED = 0.1  # of the excess of a band's level over its bound is taken off the prediction, a step, both in logs
+GOVERNED = 0.05  # of what a band's level is outside its bounds is corrected in a step, both in logs
 ZERO, UNIT = 7.0, 2.0  # of logs of scales and levels as they are told
 FEATURES = 5  # of each band
 TOLD = FEATURES * BANDS
@@ -44,7 +45,7 @@ Doubles = NDArray[np.float64]
 class Past(NamedTuple):
     """What is known of the bands so far; written in place."""
 
-    last: Doubles  # [BANDS] the newest values
+    history: Floats  # [LAGS, BANDS] the newest values first
     reflections: Doubles  # [ORDER, BANDS]
     products: Doubles  # [ORDER, BANDS] Σ 2 f b'
     powers: Doubles  # [ORDER, BANDS] Σ f² + b'²
@@ -61,18 +62,18 @@ class Weights(NamedTuple):
 
     guide: Floats  # [G, 3H + S + OUT]: what the condition adds to the gates, the head and what is said
     bias: Floats  # [3H + S + OUT]
-    told: Floats  # [TOLD, 3H + S + OUT]: what is told of the past adds to the same
+    told: Floats  # [TOLD + BANDS, 3H + S + OUT]: what is told of the past adds to the same
     hidden: Floats  # [H, 3H]
     hidden_bias: Floats  # [H] of the candidate, inside the reset
     head: Floats  # [H, S]
     say: Floats  # [S, OUT]
-    bounds: Floats  # [G, 3 BANDS]
-    bounds_bias: Floats  # [3 BANDS]
+    bounds: Floats  # [G, 4 BANDS]
+    bounds_bias: Floats  # [4 BANDS]
 
 
 def no_past() -> Past:
     past = Past(
-        last=np.zeros(BANDS),
+        history=np.zeros((LAGS, BANDS), np.float32),
         reflections=np.zeros((ORDER, BANDS)),
         products=np.zeros((ORDER, BANDS)),
         powers=np.zeros((ORDER, BANDS)),
@@ -106,7 +107,7 @@ def _tell(past: Past, off: Doubles) -> None:
         scale = np.sqrt(past.error[k]) + FAINTEST
         past.scale[k] = scale
         past.told[k] = _soft(off[k])
-        past.told[BANDS + k] = _soft(past.last[k] / level)
+        past.told[BANDS + k] = _soft(past.history[0, k] / level)
         past.told[2 * BANDS + k] = _soft(past.expected[k] / level)
         past.told[3 * BANDS + k] = (np.log(scale) + ZERO) / UNIT
         past.told[4 * BANDS + k] = (np.log(level) + ZERO) / UNIT
@@ -121,7 +122,10 @@ def _absorb(past: Past, x: Floats) -> None:
         off[k] = error / past.scale[k]
         past.error[k] = ERROR_MEMORY * past.error[k] + (1 - ERROR_MEMORY) * error * error
         past.level[k] = LEVEL_MEMORY * past.level[k] + (1 - LEVEL_MEMORY) * x[k] * x[k]
-        past.last[k] = forward[k] = rising[k] = x[k]
+        forward[k] = rising[k] = x[k]
+    for i in range(LAGS - 1, 0, -1):
+        past.history[i] = past.history[i - 1]
+    past.history[0] = x
     for m in range(ORDER):
         reflections, products, powers = past.reflections[m], past.products[m], past.powers[m]
         backward = past.backward[m]
@@ -162,35 +166,69 @@ class Room(NamedTuple):
     place: Floats  # [3H + S + OUT]
     sums: Floats  # [3H + S + OUT]
     more: Floats  # [3H]
-    bounds: Floats  # [3 BANDS] least and most log-scale, most log-level
+    bounds: Floats  # [4 BANDS] least and most log-scale, least and most log-level
+    taps: Floats  # [LAGS, BANDS] of the predictors that the condition gives
+    error: Floats  # [BANDS] log of how far off these usually are
+    alone: Floats  # [1]: 1 where the condition gives none
+    told: Floats  # [TOLD + BANDS]
+    kept: Floats  # [3 BANDS]: what the past expects, the log-scale, and what the condition's predictors expect
 
 
 @numba.njit(inline="always")
 def _room(weights):  # type: ignore[no-untyped-def]
     place = np.empty(len(weights.bias), np.float32)
     more = np.empty(3 * len(weights.hidden), np.float32)
-    return Room(place, np.empty_like(place), more, np.empty(3 * BANDS, np.float32))
+    bounds, kept = np.empty(4 * BANDS, np.float32), np.empty(3 * BANDS, np.float32)
+    taps, told = np.empty((LAGS, BANDS), np.float32), np.empty(TOLD + BANDS, np.float32)
+    error, alone = np.empty(BANDS, np.float32), np.empty(1, np.float32)
+    return Room(place, np.empty_like(place), more, bounds, taps, error, alone, told, kept)
 
 
 @numba.njit(cache=True, fastmath=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _steer(weights: Weights, guide: Floats, room: Room) -> None:
     """What a piece's condition adds, and the bounds that it sets. Row by row and not by a library's product, whose
     rounding depends on how many rows it is given."""
+    known = guide[: len(weights.guide)]
     room.place[:] = weights.bias
-    _add_product(room.place, weights.guide, guide)
+    _add_product(room.place, weights.guide, known)
     room.bounds[:] = weights.bounds_bias
-    _add_product(room.bounds, weights.bounds, guide)
+    _add_product(room.bounds, weights.bounds, known)
+    taps = len(known) + LAGS * BANDS
+    room.taps[:] = guide[len(known) : taps].reshape(LAGS, BANDS)
+    room.alone[0] = guide[taps]
+    for k in range(BANDS):
+        room.error[k] = UNIT * known[len(known) - 2 * BANDS + k] - ZERO
 
 
 @numba.njit(cache=True, fastmath=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _advance(weights: Weights, told: Floats, hidden: Floats, room: Room) -> Floats:
+def _expect(past: Past, room: Room) -> None:
+    """What the past expects, the log-scale of what is off, and what the condition's predictors expect, into `kept`;
+    and what the net is told. The past speaks only where the condition gives no predictors."""
+    kept, told, alone = room.kept, room.told, room.alone[0]
+    told[:TOLD] = past.told
+    kept[2 * BANDS :] = 0
+    for i in range(LAGS):
+        for k in range(BANDS):
+            kept[2 * BANDS + k] += room.taps[i, k] * past.history[i, k]
+    for k in range(BANDS):
+        log_scale = UNIT * past.told[3 * BANDS + k] - ZERO
+        log_level = UNIT * past.told[4 * BANDS + k] - ZERO
+        followed = min(max(log_scale, room.bounds[k]), room.bounds[BANDS + k])
+        kept[k] = alone * past.expected[k]
+        kept[BANDS + k] = alone * followed + (1 - alone) * room.error[k]
+        told[TOLD + k] = _soft(kept[2 * BANDS + k] * np.exp(-log_level))
+
+
+@numba.njit(cache=True, fastmath=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _advance(weights: Weights, past: Past, hidden: Floats, room: Room) -> Floats:
     """One step of the net: `hidden` [H] moves on; returned is what the head says, [OUT], a view."""
+    _expect(past, room)
     width, sums, more = len(hidden), room.sums, room.more
     half, one = np.float32(0.5), np.float32(1.0)
     sums[:] = room.place
     more[:] = 0
     more[2 * width :] = weights.hidden_bias
-    _add_product(sums, weights.told, told)
+    _add_product(sums, weights.told, room.told)
     _add_product(more, weights.hidden, hidden)
     for j in range(width):
         reset = half + half * tanh(half * (sums[j] + more[j]))
@@ -206,14 +244,20 @@ def _advance(weights: Weights, told: Floats, hidden: Floats, room: Room) -> Floa
 
 
 @numba.njit(cache=True, fastmath=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _bound(past: Past, room: Room, kept: Floats) -> None:
-    """What is expected and its log-scale, within the bounds of the condition, into `kept` [2 · BANDS]."""
+def _govern(past: Past, room: Room) -> None:
+    """Where a band is louder or softer than the condition lets it be, all that is remembered of its waveform is scaled
+    a little: its tones go on at the same pitch at another level. (Scaling the prediction alone detunes them.)"""
     for k in range(BANDS):
-        log_scale = UNIT * past.told[3 * BANDS + k] - ZERO
         log_level = UNIT * past.told[4 * BANDS + k] - ZERO
-        over = max(log_level - room.bounds[2 * BANDS + k], 0.0)
-        kept[k] = past.expected[k] * np.exp(-GOVERNED * over)
-        kept[BANDS + k] = min(max(log_scale, room.bounds[k]), room.bounds[BANDS + k])
+        over = log_level - min(max(log_level, room.bounds[2 * BANDS + k]), room.bounds[3 * BANDS + k])
+        if over != 0:
+            gain = np.exp(-GOVERNED * over)
+            past.expected[k] *= gain
+            past.level[k] *= gain * gain
+            for i in range(ORDER):
+                past.backward[i, k] *= gain
+            for i in range(LAGS):
+                past.history[i, k] *= gain
 
 
 @numba.njit(cache=True, fastmath=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -221,13 +265,13 @@ def forced(
     weights: Weights, past: Past, hidden: Floats, guide: Floats, piece: int, bands: Floats, said: Floats, kept: Floats
 ) -> None:
     """The net along given bands [T, BANDS], `guide` [T / piece, G]: what it says of each step [T, OUT], and around
-    what, in what scale [T, 2 · BANDS]."""
+    what, in what scale [T, 3 · BANDS]."""
     room = _room(weights)
     for t in range(len(bands)):
         if t % piece == 0:
             _steer(weights, guide[t // piece], room)
-        said[t] = _advance(weights, past.told, hidden, room)
-        _bound(past, room, kept[t])
+        said[t] = _advance(weights, past, hidden, room)
+        kept[t] = room.kept
         _absorb(past, bands[t])
 
 
@@ -244,21 +288,22 @@ def generated(
 ) -> None:
     """Draws bands [T, BANDS], each step given those before it. `uniforms` [T, 2 · BANDS]: which part of the mixture,
     and where in it."""
-    room, kept = _room(weights), np.empty(2 * BANDS, np.float32)
+    room = _room(weights)
     for t in range(len(bands)):
         if t % piece == 0:
             _steer(weights, guide[t // piece], room)
-        said = _advance(weights, past.told, hidden, room)
-        _bound(past, room, kept)
+        said = _advance(weights, past, hidden, room)
         for k in range(BANDS):
-            drawn = _draw(said, k, kept[k], np.exp(kept[BANDS + k]), uniforms[t], temperature)
+            drawn = _draw(said, k, room.kept, uniforms[t], temperature)
             bands[t, k] = min(max(drawn, -LOUDEST), LOUDEST)
         _absorb(past, bands[t])
+        _govern(past, room)
 
 
 @numba.njit(cache=True, fastmath=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _draw(said: Floats, k: int, expected: float, scale: float, uniforms: Floats, temperature: float) -> float:
-    """A value of band k. `said` is [1 + 3K, BANDS]: trust in the prediction, then logits, means, log-scales."""
+def _draw(said: Floats, k: int, kept: Floats, uniforms: Floats, temperature: float) -> float:
+    """A value of band k. `said` is [1 + 3K, BANDS]: how far the past is trusted, then logits, means
+    and log-scales."""
     parts = (len(said) // BANDS - 1) // 3
     which, best = 0, said[BANDS + k]
     for i in range(1, parts):
@@ -279,5 +324,5 @@ def _draw(said: Floats, k: int, expected: float, scale: float, uniforms: Floats,
     log_scale = min(max(said[(1 + 2 * parts + which) * BANDS + k], LEAST_LOG_SCALE), MOST_LOG_SCALE)
     place = min(max(uniforms[BANDS + k], 1e-6), 1 - 1e-6)
     spread = temperature * np.exp(log_scale) * np.log(place / (1 - place))
-    drawn: float = trust * expected + scale * (mean + spread)
+    drawn: float = trust * kept[k] + kept[2 * BANDS + k] + np.exp(kept[BANDS + k]) * (mean + spread)
     return drawn
