@@ -134,8 +134,10 @@ class Wish:
     manner: Manner = AS_LEARNT
 
     def document(self) -> dict[str, Any]:
-        asked = {"label": self.label, "pitch": self.pitch, "seconds": self.seconds, "text": self.text}
-        return {**asked, **self.values, **asdict(self.manner)}
+        """Label, pitch and seconds in any case, of all else what was asked for."""
+        asked = {"label": self.label, "pitch": self.pitch, "seconds": self.seconds, **self.values}
+        asked |= {"text": self.text} if self.text is not None else {}
+        return asked | {name: value for name, value in asdict(self.manner).items() if value != getattr(AS_LEARNT, name)}
 
 
 ANYTHING = Wish()

@@ -88,6 +88,7 @@ class Run:
             values: Velocity and descriptors by name ("brightness", "noisiness", "attack", "decay", "loudness"), as
                 quantiles of the bank: 0 the least in it, 1 the most.
         """
+        self._samples()
         asked = self.asked(n, label=label, pitch=pitch, text=text, values=values)
         if doubt := self.doubt(asked):
             warnings.warn(doubt, stacklevel=2)
@@ -134,9 +135,7 @@ class Run:
         self, condition: Condition, *, seed: int = 0, seconds: float | None = None, manner: Manner = AS_LEARNT
     ) -> list[Waveform]:
         """New sounds, one for each of the conditions; `sample` asks for the same of all."""
-        model = self.model
-        if not isinstance(model, Samples):
-            raise ModelError(f"a {self.family} makes no new sounds: train a {families_that('sample')}")
+        model = self._samples()
         if seconds is not None and not 0.01 <= seconds <= 600:
             raise ConditionError(f"a length of {seconds:g} s was asked for: it goes from 0.01 to 600")
         self._refuse_other_manners(manner)
@@ -149,6 +148,11 @@ class Run:
         if seconds is None:  # those made together are as long as the longest of them
             return [_without_silent_end(sound) for sound in sounds]
         return [_fitted(sound, round(seconds * self.sample_rate)) for sound in sounds]  # models count in frames
+
+    def _samples(self) -> Samples:
+        if not isinstance(self.model, Samples):
+            raise ModelError(f"a {self.family} makes no new sounds: train a {families_that('sample')}")
+        return self.model
 
     def _refuse_other_manners(self, manner: Manner) -> None:
         for field in fields(Manner):

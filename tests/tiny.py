@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from soundloom import checkpoint
 from soundloom.audio import Waveform
 from soundloom.bank import Batch, BatchSpec
-from soundloom.condition import Condition
+from soundloom.condition import AS_LEARNT, Condition, Manner
 from soundloom.config import override
 from soundloom.models.base import AbstractModel, Code, Player, Update
 
@@ -78,7 +78,13 @@ class Tiny(AbstractModel):
         return self.decoder(code.z.transpose(1, 2)).flatten(1)[:, None]
 
     def sample(
-        self, n: int, *, seconds: float | None, condition: Condition | None, generator: torch.Generator
+        self,
+        n: int,
+        *,
+        seconds: float | None,
+        condition: Condition | None,
+        generator: torch.Generator,
+        manner: Manner = AS_LEARNT,
     ) -> Tensor:
         frames = round((seconds or 0.25) * self.config.sample_rate / FRAME)
         z = torch.randn(n, self.config.latent, frames, generator=generator).to(next(self.parameters()).device)
