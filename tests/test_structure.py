@@ -70,6 +70,7 @@ ROWS = [
         "models.filterbank",
         "models.bandspectrum",
         "models.subkernel",
+        "models.subtensors",
         "models.nextframe",
         "models.framekernel",
         "models.walk",

@@ -12,7 +12,7 @@ from soundloom import spectral
 from soundloom.bank import Batch
 from soundloom.condition import Condition, Manner
 from soundloom.errors import ConfigError, ModelError
-from soundloom.models import filterbank, subband, subkernel
+from soundloom.models import filterbank, subkernel, subtensors
 from soundloom.models.bandspectrum import LAGS, band_predictors
 from soundloom.models.base import Continues, Resynthesises, Samples
 from soundloom.models.filterbank import BANDS, DELAY
@@ -137,7 +137,7 @@ def test_the_predictor_is_the_lattice_written_out():
 def test_a_tone_goes_on_as_a_tone():
     tone = torch.sin(2 * math.pi * 0.0123 * torch.arange(300 * BANDS, dtype=torch.float64)).float()[None]
     bands = filterbank.analysed(tone)
-    _, expected = subband._observed(bands)
+    _, expected = subtensors.observed(bands)
     off = (expected - bands)[0, 150:-10, 0]
     assert db(off.square().mean() / bands[0, 150:-10, 0].square().mean()) < -50
 
@@ -205,8 +205,8 @@ def test_the_likelihood_adds_up_to_one(model):
     said = torch.randn(1, 1, SMALL.said, generator=generator).expand(1, 400001, -1)
     kept = torch.tensor([0.01, math.log(0.003), 0.02]).repeat_interleave(BANDS)[None, None]
     values = torch.linspace(-2, 2, 400001)
-    nats = subband._surprise(said, values[None, :, None].expand(-1, -1, BANDS), kept)
-    total = torch.exp(-nats.double()).sum(1) * (4 / 400000) / subband.STEP
+    nats = subtensors.surprise(said, values[None, :, None].expand(-1, -1, BANDS), kept)
+    total = torch.exp(-nats.double()).sum(1) * (4 / 400000) / subtensors.STEP
     assert torch.allclose(total, torch.ones(1, BANDS, dtype=torch.float64), atol=1e-3)
 
 
@@ -233,7 +233,7 @@ def test_the_kernel_is_the_net(model):
     bands = filterbank.analysed(batch.audio[:, 0])
     with torch.no_grad():
         guide = model.guided(mels, batch.condition, free=free)
-        told, expected = subband._observed(bands)
+        told, expected = subtensors.observed(bands)
         told, known, wanted_kept, _ = model.kept(F.pad(bands, (0, 0, LAGS, 0)), told, expected, guide)
         wanted, hidden = model(told, known, None)
         for i in range(4):
@@ -290,7 +290,7 @@ def test_going_on_knows_what_was_heard(model):
     state = model.primed(audio, guide, model.init_state())
     with torch.no_grad():
         bands = filterbank.analysed(audio[:, 0])[:, : pieces * PIECE]
-        told, known, _, _ = model.kept(F.pad(bands, (0, 0, LAGS, 0)), *subband._observed(bands), guide)
+        told, known, _, _ = model.kept(F.pad(bands, (0, 0, LAGS, 0)), *subtensors.observed(bands), guide)
         _, hidden = model(told, known, None)
     assert state.step == pieces * PIECE
     assert np.abs(state.hidden - hidden[0, 0].numpy()).max() < 1e-5

@@ -1,16 +1,16 @@
 """The sub-band RNN: sixteen samples at a time, one of each band, each step given all that came before.
 
-    sound ──▶ filter bank ──▶ 16 bands, a sixteenth of the rate ──▶ predictor of each, fitted to its past ──┐
-    mel frames ──▶ blocks ──┐                                                                               ▼
-    label, pitch, words ────┴──────────────────────────────────────────────────────────────────▶ gated recurrent cell
-                                                                                                            │
-    sound ◀── filter bank ◀── 16 values drawn ◀── mixtures of logistics around what was predicted ◀─────────┘
+    mel frames ──▶ predictor of each band, features ─┬─────────────────────────────┐
+    label, pitch, words ─────────────────────────────┤                             ▼
+    sound so far ──▶ filter bank ──▶ 16 bands ───────┴──▶ recurrent cell ──▶ mixtures of logistics around the prediction
+                                                                                   │
+    sound ◀── filter bank ◀── 16 values drawn ◀────────────────────────────────────┘
 
 (Kalchbrenner et al., 2018, for the recurrent vocoder; Yu et al., 2020, for the bands.) With mel frames of a recording
-it is a vocoder; without them, which it learns too, it runs free and goes on where a recording ends. The linear
-predictors (`subkernel`) are fitted to the past alone, so a tone goes on as a tone before anything is learnt; the net
-says how far each is to be trusted and what else may come. The bank is all but orthonormal, so the density over the
-bands is one over the samples.
+it is a vocoder, whose predictors come from these (`bandspectrum`): it starts as a filter on noise and learns what that
+lacks. Without them, which it learns too, it runs free and goes on where a recording ends; its predictors are then
+fitted to the past (`subkernel`), so that a tone goes on as a tone. The bank is all but orthonormal, so the density over
+the bands is one over the samples.
 """
 
 import math
@@ -33,23 +33,12 @@ from soundloom.models.base import AbstractModel, Player, Update
 from soundloom.models.conditioning import ConditionEncoder
 from soundloom.models.filterbank import BANDS
 from soundloom.models.layers import Stack, random_phases
-from soundloom.models.subkernel import (
-    LEAST_LOG_SCALE,
-    MOST_LOG_SCALE,
-    TOLD,
-    TRUSTED,
-    UNIT,
-    ZERO,
-    Floats,
-    Past,
-    Weights,
-)
+from soundloom.models.subkernel import TOLD, UNIT, ZERO, Floats, Past, Weights
+from soundloom.models.subtensors import dithered, observed, packed, rows, surprise
 
 PIECE = 8  # steps for which the condition stays the same
 PIECE_SAMPLES = PIECE * BANDS
-STEP = 1.0 / 32767  # of 16 bits
 LONGEST_S = 60.0
-CELL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # as torch names them
 RARE, OUTSIDE = 0.03, 0.1  # quantiles of the bounds of scales and of levels
 REACH = 8  # frames by which the blocks and the interpolation look around
 
@@ -173,9 +162,9 @@ class SubbandRNN(AbstractModel):
         condition = batch.condition.dropped(self.config.drop, generator=generator)
         free = torch.rand(len(batch), generator=generator, device=generator.device) < self.config.free
         free = free.to(batch.audio.device)
-        audio = _dithered(batch.audio[:, 0], generator)
+        audio = dithered(batch.audio[:, 0], generator)
         bands = filterbank.analysed(audio)
-        told, expected = _observed(bands)
+        told, expected = observed(bands)
         mels = self._measured(audio)
         hidden, totals = None, torch.zeros(2, device=audio.device)
         starts = range(0, bands.shape[1], self.config.stretch)
@@ -193,22 +182,22 @@ class SubbandRNN(AbstractModel):
     @torch.no_grad()
     def validate(self, batch: Batch, *, generator: torch.Generator) -> dict[str, float]:
         """`score`: nats a sample, of 16 bits, given mel frames, within the sounds; `free`: without mel frames."""
-        audio = _dithered(batch.audio[:, 0], generator)
+        audio = dithered(batch.audio[:, 0], generator)
         bands = filterbank.analysed(audio)
         sounding = torch.arange(bands.shape[1], device=audio.device) * BANDS < batch.lengths[:, None]
         scores = {}
         for name, free in (("score", False), ("free", True)):
             which = torch.full((len(batch),), free, device=audio.device)
-            nats = self.surprise(bands, self._measured(audio), batch.condition, free=which).mean(-1)
+            nats = self.nats(bands, self._measured(audio), batch.condition, free=which).mean(-1)
             scores[name] = float((nats * sounding).sum() / sounding.sum().clamp_min(1))
         return scores
 
-    def surprise(self, bands: Tensor, mels: Tensor, condition: Condition, *, free: Tensor) -> Tensor:
+    def nats(self, bands: Tensor, mels: Tensor, condition: Condition, *, free: Tensor) -> Tensor:
         """How surprising each value of bands [B, N, 16] is given those before it, in nats, as of a cell of 16 bits.
 
         `mels` [B, frames, mels]; `free` [B]: which sounds are judged without their mel frames.
         """
-        told, expected = _observed(bands)
+        told, expected = observed(bands)
         guide = self.guided(mels, condition, free=free)
         return self._judged(F.pad(bands, (0, 0, LAGS, 0)), told, expected, guide, None)[0]
 
@@ -219,14 +208,13 @@ class SubbandRNN(AbstractModel):
         [B, N, 16], how wrong the bounds are, a scalar, and the cell's state."""
         told, known, kept, pinball = self.kept(bands, told, expected, guide)
         said, hidden = self(told, known, hidden)
-        return _surprise(said, bands[:, LAGS:], kept), pinball, hidden
+        return surprise(said, bands[:, LAGS:], kept), pinball, hidden
 
     def kept(
         self, bands: Tensor, told: Tensor, expected: Tensor, guide: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What the net is told [B, N, TOLD + 16] and knows [B, N, known]; what is expected, its log-scale, both kept
-        within what is usual for the condition, and what the condition alone expects [B, N, 3 · 16]; and how wrong the
-        bounds are, a scalar.
+        """What the net is told [B, N, TOLD + 16] and knows [B, N, known]; what the past expects, the log-scale of what
+        is off, and what the condition expects [B, N, 3 · 16]; and how wrong the bounds are, a scalar.
 
         A scale that follows the net's own draws, and a level that follows its own predictions, have nothing to hold
         them: they run away within a second. So the condition alone sets bounds, quantiles found by pinball losses
@@ -301,21 +289,7 @@ class SubbandRNN(AbstractModel):
 
     def weights(self) -> Weights:
         """What the kernel plays."""
-        width = self.config.width
-        weight, recurrent, into, inside = (getattr(self.cell, f"{name}_l0") for name in CELL)
-        head, straight, n = self.head.weight[:, width:], self.straight.weight, TOLD + BANDS
-        gates = into + F.pad(inside[: 2 * width], (0, width))
-        return Weights(
-            guide=_rows(torch.cat([weight[:, n:], head[:, n:], straight[:, n:]]).T),
-            bias=_rows(torch.cat([gates, self.head.bias, self.say.bias])),
-            told=_rows(torch.cat([weight[:, :n], head[:, :n], straight[:, :n]]).T),
-            hidden=_rows(recurrent.T),
-            hidden_bias=_rows(inside[2 * width :]),
-            head=_rows(self.head.weight[:, :width].T),
-            say=_rows(self.say.weight.T),
-            bounds=_rows(self.bounds.weight.T),
-            bounds_bias=_rows(self.bounds.bias),
-        )
+        return packed(self.cell, head=self.head, say=self.say, straight=self.straight, bounds=self.bounds)
 
     def init_state(self, *, seed: int = 0) -> SubbandState:
         hidden = np.zeros(self.config.width, np.float32)
@@ -329,7 +303,7 @@ class SubbandRNN(AbstractModel):
         bands = np.empty((n, BANDS), np.float32)
         at = torch.arange(state.step, state.step + n)
         uniforms = random_phases(at, 2 * BANDS, seed=state.seed).numpy()
-        steering = _rows(guide[0])
+        steering = rows(guide[0])
         subkernel.generated(state.weights, state.past, state.hidden, steering, PIECE, uniforms, temperature, bands)
         audio = filterbank.synthesised_on(bands, state.tail)
         return torch.from_numpy(audio)[None, None].to(guide.device), replace(state, step=state.step + n)
@@ -339,9 +313,9 @@ class SubbandRNN(AbstractModel):
         """A stream that has heard the first S pieces of audio [1, 1, T] instead of playing them itself; `guide`
         [1, S, guide]."""
         padded = F.pad(audio[:, 0], (0, -audio.shape[-1] % BANDS))
-        bands = _rows(filterbank.analysed(padded)[0, : guide.shape[1] * PIECE])
-        said, kept = np.empty((len(bands), self.config.said), np.float32), np.empty((len(bands), 3 * BANDS), np.float32)
-        steering = _rows(guide[0])
+        bands = rows(filterbank.analysed(padded)[0, : guide.shape[1] * PIECE])
+        said, kept = (np.empty((len(bands), size), np.float32) for size in (self.config.said, 3 * BANDS))
+        steering = rows(guide[0])
         subkernel.forced(state.weights, state.past, state.hidden, steering, PIECE, bands, said, kept)
         filterbank.synthesised_on(bands, state.tail)
         return replace(state, step=state.step + len(bands))
@@ -423,36 +397,3 @@ class SubbandRNN(AbstractModel):
         if not 0 < seconds <= LONGEST_S or not math.isfinite(seconds):
             raise ModelError(f"seconds is {seconds:g}: it goes up to {LONGEST_S:g} at a time")
         return round(seconds * self.config.sample_rate)
-
-
-def _rows(x: Tensor) -> Floats:
-    """A tensor as the kernel reads it."""
-    rows: Floats = np.ascontiguousarray(x.detach().cpu().float().numpy())
-    return rows
-
-
-def _dithered(audio: Tensor, generator: torch.Generator) -> Tensor:
-    """Evenly spread over the cells of 16 bits: what is silent has a density too (Uria et al., 2013)."""
-    noise = torch.rand(audio.shape, generator=generator, device=generator.device).to(audio) - 0.5
-    return audio + STEP * noise
-
-
-def _observed(bands: Tensor) -> tuple[Tensor, Tensor]:
-    """bands [B, N, 16] -> what the net is told before each step [B, N, TOLD], and what is expected [B, N, 16]."""
-    rows = _rows(bands)
-    told, expected = np.empty((*rows.shape[:2], TOLD), np.float32), np.empty_like(rows)
-    for i, row in enumerate(rows):
-        subkernel.observed(subkernel.no_past(), row, told[i], expected[i])
-    return torch.from_numpy(told).to(bands.device), torch.from_numpy(expected).to(bands.device)
-
-
-def _surprise(said: Tensor, bands: Tensor, kept: Tensor) -> Tensor:
-    """Minus the log-probability of each value [B, N, 16] in nats, as of a cell of 16 bits, under what was said."""
-    expected, base, foreseen = kept.chunk(3, -1)
-    trust, rest = torch.sigmoid(said[..., :BANDS] + TRUSTED), said[..., BANDS:]
-    logits, mean, log_scale = rest.reshape(*rest.shape[:2], 3, -1, BANDS).unbind(2)  # each [B, N, K, 16]
-    log_scale = log_scale.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)
-    off = (bands - trust * expected - foreseen) * torch.exp(-base)
-    z = (off[:, :, None] - mean) * torch.exp(-log_scale)
-    density = F.logsigmoid(z) + F.logsigmoid(-z) - log_scale
-    return -torch.logsumexp(torch.log_softmax(logits, 2) + density, 2) + base - math.log(STEP)
