@@ -26,7 +26,7 @@ from soundloom.models.base import EVERYTHING, AbstractModel, Player, Update
 from soundloom.models.codec import CodecConfig
 from soundloom.models.coded import CodeSpace, codec_config
 from soundloom.models.conditioning import ConditionEncoder
-from soundloom.models.layers import KERNEL, autocast
+from soundloom.models.layers import KERNEL, autocast, keyed_dropout
 
 FEWEST = 8  # training sounds
 LONGEST_S = 4.0
@@ -202,7 +202,8 @@ class Flow(AbstractModel):
         draw = torch.randn(len(sought), generator=generator, device=generator.device).to(sought.device)
         t = torch.sigmoid(draw)  # most often half-way, where the direction is hardest to tell (Esser et al., 2024)
         noise = torch.randn(sought.shape, generator=generator, device=generator.device).to(sought)
-        loss = self._matching(sought, noise, t, condition, given, mask)
+        with keyed_dropout(generator):
+            loss = self._matching(sought, noise, t, condition, given, mask)
         update("flow", loss)
         return {"matching": float(loss.detach())}
 

@@ -6,6 +6,7 @@ products; in a stream a block gets its last frames from an explicit state, and a
 
 import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numba
@@ -31,6 +32,16 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
 
 def _cpu_has_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+@contextlib.contextmanager
+def keyed_dropout(generator: torch.Generator) -> Iterator[None]:
+    """Inside the block dropout follows `generator`, so that a resumed run drops what the uninterrupted one did; torch's
+    own generators, which dropout draws from, are put back after it."""
+    seed = int(torch.randint(0, 2**31, (1,), generator=generator, device=generator.device))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 class Block(nn.Module):

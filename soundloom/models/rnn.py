@@ -28,6 +28,7 @@ from soundloom.models.codec import CodecConfig, CodecState
 from soundloom.models.coded import CodeSpace, Known, codec_config
 from soundloom.models.conditioning import ConditionEncoder
 from soundloom.models.framekernel import Floats
+from soundloom.models.layers import keyed_dropout
 from soundloom.models.nextframe import BESIDE, FEATURES, NextFrame, features, told
 from soundloom.models.walk import Onward, Walks, onward
 
@@ -181,7 +182,8 @@ class RNN(AbstractModel):
             condition, hidden = batch.condition, None
             frames = self._sequences(batch.clips, self.config.frames)
         condition = condition.dropped(self.config.condition_dropout, generator=generator)
-        parts, hidden = self._surprise(*frames, condition, hidden, generator)
+        with keyed_dropout(generator):
+            parts, hidden = self._surprise(*frames, condition, hidden, generator)
         loss = self._nats(parts, frames[3])
         update("rnn", loss)
         if self.config.endless:

@@ -29,7 +29,7 @@ from soundloom.config import override
 from soundloom.errors import ConfigError, ModelError
 from soundloom.models import filterbank, subkernel
 from soundloom.models.bandspectrum import LAGS, band_predictors
-from soundloom.models.base import AbstractModel, Player, Update
+from soundloom.models.base import EVERYTHING, AbstractModel, Player, Update
 from soundloom.models.conditioning import ConditionEncoder
 from soundloom.models.filterbank import BANDS
 from soundloom.models.layers import Stack, random_phases
@@ -97,6 +97,8 @@ class SubbandState:
 class SubbandRNN(AbstractModel):
     family = "subband"
     Config = SubbandConfig
+    conditions = EVERYTHING
+    chaotic = True
     manners = frozenset({"temperature"})
     config: SubbandConfig
 

@@ -25,7 +25,7 @@ from soundloom.condition import AS_LEARNT, Condition, Manner
 from soundloom.config import override
 from soundloom.errors import ConfigError, ModelError
 from soundloom.models import wavekernel
-from soundloom.models.base import AbstractModel, Player, Update
+from soundloom.models.base import EVERYTHING, AbstractModel, Player, Update
 from soundloom.models.conditioning import ConditionEncoder
 from soundloom.models.gate import gated
 from soundloom.models.layers import Stack, autocast
@@ -108,6 +108,7 @@ class Layer(nn.Module):
 
 class WaveNet(AbstractModel):
     family = "wavenet"
+    conditions = EVERYTHING
     chaotic = True
     Config = WaveNetConfig
     manners = frozenset({"temperature"})
