@@ -97,6 +97,8 @@ def test_a_sound_ends_where_most_frames_say():
     sequence = torch.zeros(1, 20, space.size)
     sequence[..., -1] = torch.tensor([1.0] * 9 + [-0.1] + [0.8] * 2 + [-1.0] * 8)  # one frame too early is no end
     assert space.unpacked(sequence)[1].tolist() == [12]
+    sequence[0, 17:, -1] = 1.0  # a second burst after a gap is not the sound's
+    assert space.unpacked(sequence)[1].tolist() == [12]
     audio = space.decoded(sequence)
     assert audio[..., 12 * HOP :].abs().max() == 0
 

@@ -34,6 +34,7 @@ SMALLEST_SCALE = 0.2  # of a latent: what the codec left unused stays near zero
 SMALLEST_GLIDE = 0.05  # semitones
 AT_ONCE_S = 3600.0  # of sound are encoded before the first step: about half a minute
 PIECE_S = 20.0  # of a long clip are encoded at a time
+OVER = 4  # frames
 ENDS = 0.02  # seconds over which a sound is faded where it ends
 
 
@@ -241,6 +242,8 @@ def _held(values: Tensor) -> Tensor:
 
 
 def _ends(present: Tensor) -> Tensor:
-    """present [B, N] -> the frame [B] at which it falls below zero for good: the cut that agrees with most frames."""
-    gone = F.pad(present.cumsum(1), (1, 0))
-    return gone.argmax(1).clamp_min(1)
+    """present [B, N] -> the frame [B] at which a sound is over: from there on `OVER` frames are below zero, or all that
+    are left. One frame that wavers ends nothing, and what starts again later is no part of the sound."""
+    over = F.pad((present < 0).float(), (0, OVER - 1), value=1.0).unfold(1, OVER, 1).amin(-1)
+    at = torch.cat([over, torch.ones_like(over[:, :1])], 1).argmax(1)
+    return at.clamp_min(1)
