@@ -21,10 +21,10 @@ from benchmarks import common
 from benchmarks.codec_quality import kept_folder, notes, piano_bank
 from benchmarks.digits import kept_back, recordings
 from soundloom.audio import Waveform
-from soundloom.bank import SoundBank
+from soundloom.bank import SoundBank, spread_evenly
 from soundloom.ears import Ear
 from soundloom.evaluate import Evaluation, Judges, evaluate
-from soundloom.metrics import cents_between, partials_found
+from soundloom.metrics import cents_between, log_mel_distance, partials_found
 from soundloom.recipe import Choice, decide, stages
 from soundloom.run import Run
 from soundloom.train import TrainConfig, fit
@@ -33,6 +33,7 @@ MINUTES = {"digits": 60.0, "drums": 45.0, "piano": 45.0}
 JUDGE_MINUTES = 6.0
 SOUNDS = {"digits": 500, "drums": 200}
 IN_TUNE_CENTS = 50
+INVERTED = 12
 KINDS = (  # of the one-shots, by how their names begin
     ("bd_", "kick"), ("drum_bass", "kick"), ("drum_heavy_kick", "kick"), ("elec_hollow_kick", "kick"),
     ("elec_soft_kick", "kick"), ("sn_", "snare"), ("drum_snare", "snare"), ("elec_filt_snare", "snare"),
@@ -90,6 +91,7 @@ def digits(folder: Path) -> list[dict]:
         row("digits", run, "Inception score, share of the held-out digits'",
             inception.value / inception.beside["held-out sounds"], ">= 0.80"),
         *common_rows("digits", run, found, coverage=">= 0.6"),
+        inverted("digits", run, bank),
     ]  # fmt: skip
 
 
@@ -117,6 +119,7 @@ def drums(folder: Path) -> list[dict]:
         row("drums", run, "right kind, share of the held-out sounds'",
             right.value / right.beside["held-out sounds"], ">= 0.90"),
         *common_rows("drums", run, found),
+        inverted("drums", run, bank),
     ]  # fmt: skip
 
 
@@ -168,6 +171,20 @@ def common_rows(sounds: str, run: Run, found: Evaluation, *, coverage: str = "")
     copying = {"sounds": rows[0]["sounds"], "what": "memorisation", "figure": found["honesty"].words,
                "target": "no sign of copying", "beside it": ""}  # fmt: skip
     return [*rows, copying]
+
+
+def inverted(sounds: str, run: Run, bank: SoundBank) -> dict:
+    """Held-out sounds taken to their noise and back, against what the codec alone makes of them."""
+    lost = []
+    for clip in spread_evenly(bank.clips("test"), INVERTED):
+        made = run.vary(bank.audio(clip), 1, strength=0.0)
+        n = min(bank.audio(clip).samples.shape[1], made.own.samples.shape[1])
+        real, own, again = (x.samples[0, :n] for x in (bank.audio(clip), made.own, made.again))
+        distances = [8.6859 * log_mel_distance(real, x, sample_rate=bank.sample_rate) for x in (own, again)]
+        lost.append((*distances, made.error_db))
+    own_db, again_db, error_db = np.mean(lost, axis=0)
+    return {**row(sounds, run, "inversion: dB further from the sound than the codec's own", again_db - own_db, "<= 1"),
+            "beside it": f"the codec's own {own_db:.2f} dB, between the two {error_db:.2f} dB"}  # fmt: skip
 
 
 def hz(pitch: float) -> float:

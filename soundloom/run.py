@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from soundloom.audio import Waveform, read, resample
 from soundloom.condition import AS_LEARNT, Condition, Manner
 from soundloom.errors import AudioError, ConditionError, ConfigError, ModelError
 from soundloom.features import track_pitches
+from soundloom.metrics import log_mel_distance
 from soundloom.models.base import (
     AbstractModel,
     Codes,
@@ -33,8 +34,21 @@ from soundloom.steady import steadied
 Channel = NDArray[np.float32]  # [T], one channel
 
 FAR_SEMITONES = 12.0  # beyond the pitches that a model has heard
+DB_PER_NEPER = 8.685889638
 PIECE_S = 30.0  # of a long recording are re-synthesised at a time
 BATCH = 8  # sounds made at once: enough to fill a core, little enough to fit a small memory
+
+
+@dataclass(frozen=True)
+class Variations:
+    """Sounds like a given one. `again` is that one, taken to its noise and back; `own` the same without that way, as
+    the codec has it; `error_db` how far the two are apart: the mean difference of their mel levels, where either is
+    heard."""
+
+    sounds: list[Waveform]
+    again: Waveform
+    own: Waveform
+    error_db: float
 
 
 class Run:
@@ -165,21 +179,23 @@ class Run:
     def vary(
         self, sound: Waveform | Path | str, n: int = 8, *, strength: float = 0.4, seed: int = 0,
         manner: Manner = AS_LEARNT,
-    ) -> tuple[list[Waveform], Waveform]:  # fmt: skip
-        """n sounds like the given one, and that one made again from its own noise, which tells how well it is known.
-
-        `strength`: 0 is the sound made again, 1 a new one.
-        """
+    ) -> "Variations":  # fmt: skip
+        """n sounds like the given one. `strength`: 0 is the sound made again, 1 a new one."""
         if not 0 <= strength <= 1:
             raise ConfigError(f"strength is {strength:g}: it goes from 0, the sound itself, to 1, a new one")
         if n < 1:
             raise ConfigError(f"{n} sounds were asked for: ask for 1 or more")
         self._refuse_other_manners(manner)
-        generator = torch.Generator().manual_seed(seed)
-        varied, again = self._inverts().vary(
-            self._ready(sound)[0], n, strength=strength, generator=generator, manner=manner
+        model, generator = self._inverts(), torch.Generator().manual_seed(seed)
+        audio, gain = self._ready(sound)
+        varied, again, own = model.vary(audio, n, strength=strength, generator=generator, manner=manner)
+        a, b = (_numpy(x[0, 0]) for x in (own, again))
+        return Variations(
+            sounds=[_without_silent_end(self._waveform(one)) for one in varied],
+            again=self._waveform(again[0] * gain),
+            own=self._waveform(own[0] * gain),
+            error_db=DB_PER_NEPER * log_mel_distance(a, b, sample_rate=self.sample_rate),
         )
-        return [_without_silent_end(self._waveform(one)) for one in varied], self._waveform(again[0])
 
     @torch.no_grad()
     def fill(

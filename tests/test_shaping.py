@@ -138,6 +138,7 @@ def test_vary_leaves_variations_and_the_sound_again(folder, sound, tmp_path, cap
     assert run("vary", folder / "flow", sound, "-n", 3, "--strength", 0.3, "-o", tmp_path, "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert [Path(file).name for file in document["files"]] == ["00.wav", "01.wav", "02.wav"]
+    assert document["error_db"] < 6  # of a flow after two steps, whose way is nearly straight
     assert sl.read(tmp_path / "again.wav").seconds > 0.1
 
 

@@ -43,13 +43,16 @@ def vary(
 
     terminal = making.terminal()
     with terminal.only_document():
-        varied, again = soundloom.load(run, device=making.device).vary(
+        made = soundloom.load(run, device=making.device).vary(
             sound, count, strength=strength, seed=making.seed, manner=drawing.manner()
         )
-        files = api.write_sounds(varied, out)
-        soundloom.write(make_folder(out) / "again.wav", fit_peak(again)[0])
-    terminal.say(f"{len(files)} sounds in {out}")
-    terminal.document({"from": sound, "strength": strength, "seed": making.seed, "files": files})
+        files = api.write_sounds(made.sounds, out)
+        soundloom.write(make_folder(out) / "again.wav", fit_peak(made.again)[0])
+    terminal.say(
+        f"{len(files)} sounds in {out}; your sound from its noise is {made.error_db:.2f} dB off the codec's"
+    )
+    document = {"from": sound, "strength": strength, "seed": making.seed, "error_db": made.error_db, "files": files}
+    terminal.document(document)
 
 
 @app.command(sort_key=5.2)

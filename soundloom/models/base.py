@@ -146,8 +146,9 @@ class Inverts(Protocol):
 
     def vary(
         self, audio: Tensor, n: int, *, strength: float, generator: torch.Generator, manner: Manner
-    ) -> tuple[Tensor, Tensor]:
-        """audio [1, 1, T] -> n sounds like it [n, 1, T'] and the sound made again from its own noise [1, 1, T']."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """audio [1, 1, T] -> n sounds like it [n, 1, T'], the sound made again from its own noise [1, 1, T'], and as
+        it would be without the way to the noise and back."""
 
     def fill(
         self, audio: Tensor, *, start_s: float, end_s: float, generator: torch.Generator, manner: Manner

@@ -325,21 +325,21 @@ class Flow(AbstractModel):
     @torch.no_grad()
     def vary(
         self, audio: Tensor, n: int, *, strength: float, generator: torch.Generator, manner: Manner = AS_LEARNT
-    ) -> tuple[Tensor, Tensor]:
-        """A recording [1, 1, T] -> n sounds like it [n, 1, T'], and the sound made again from its own noise [1, 1, T'].
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """A recording [1, 1, T] -> n sounds like it [n, 1, T'], the sound made again from its own noise [1, 1, T'], and
+        as the codec alone has it.
 
         The noise of the sound is mixed with new noise, as far as `strength` says: 0 is the sound made again, 1 a new
-        one. `ConditionError` comes from `Manner`; a sound longer than the model's is cut.
+        one. A sound longer than the model's is cut.
         """
-        known = self.space.heard(audio[0])
-        sequence = self.space.packed(known, self.config.frames)[None]
+        sequence = self.space.packed(self.space.heard(audio[0]), self.config.frames)[None]
         steps = manner.steps or EXACT_STEPS
         own = self.invert(sequence, steps=steps)
         noise = math.cos(strength * math.pi / 2) * own + math.sin(strength * math.pi / 2) * self._noise(n, generator)
         made = self._forward(torch.cat([own, noise]), Condition.of(n + 1), replace(manner, guidance=1.0, steps=steps))
         seed = int(torch.randint(0, 2**31, (1,), generator=generator, device=generator.device))
-        sounds = self.space.decoded(made, seed=seed)
-        return _full_scale(sounds[1:]), sounds[:1]
+        sounds = self.space.decoded(torch.cat([made, sequence]), seed=seed)
+        return _full_scale(sounds[1:-1]), sounds[:1], sounds[-1:]
 
     @torch.no_grad()
     def fill(
