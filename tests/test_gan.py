@@ -16,7 +16,7 @@ from soundloom.models.wholejudge import WholeJudge, spread_in_groups
 
 CONFIG = GANConfig(
     sample_rate=RATE, hop_length=HOP, labels=("tone", "other"), clips=4, seconds=0.512, width=48, blocks=2, noise=8,
-    partials=20, batch=4, steps=60, tries=2, judge_channels=8,
+    partials=20, batch=4, steps=60, tries=2,
 )  # fmt: skip
 
 

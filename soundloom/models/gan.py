@@ -65,7 +65,7 @@ class GANConfig:
     augmentation: float = 0.5  # of the sounds are changed before they are judged, real and made alike
     nothing: float = 0.12  # of the sounds are learnt without any condition
     tries: int = 3  # noises of which the nearest to a real sound learns from it, in the beginning
-    judge_channels: int = 32
+    judge_channels: int = 32  # of the judge of whole sounds, in its first layer
     guided: float = 0.5  # of the steps; by then it has faded out
 
     def __post_init__(self) -> None:
@@ -123,7 +123,12 @@ class GAN(AbstractModel):
         self.config = config
         self.generator = Generator(config)
         self.texture = Discriminator(sample_rate=config.sample_rate, channels=12)
-        self.whole = WholeJudge(sample_rate=config.sample_rate, hop_length=config.hop_length, labels=len(config.labels))
+        self.whole = WholeJudge(
+            sample_rate=config.sample_rate,
+            hop_length=config.hop_length,
+            labels=len(config.labels),
+            channels=config.judge_channels,
+        )
         kept = min(config.clips, REMEMBERED)
         self.register_buffer("course", torch.full((kept, config.frames), torch.nan))
         self.register_buffer("facts", torch.full((kept, 3), torch.nan))
