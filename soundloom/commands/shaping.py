@@ -48,9 +48,7 @@ def vary(
         )
         files = api.write_sounds(made.sounds, out)
         soundloom.write(make_folder(out) / "again.wav", fit_peak(made.again)[0])
-    terminal.say(
-        f"{len(files)} sounds in {out}; your sound from its noise is {made.error_db:.2f} dB off the codec's"
-    )
+    terminal.say(f"{len(files)} sounds in {out}; your sound from its noise is {made.error_db:.2f} dB off the codec's")
     document = {"from": sound, "strength": strength, "seed": making.seed, "error_db": made.error_db, "files": files}
     terminal.document(document)
 
