@@ -76,7 +76,7 @@ def quality(model: SubbandRNN, bank: SoundBank) -> list[dict]:
     clips = bank.clips("test").tolist()
     with torch.no_grad():
         scores = model.validate(bank.take(model.batch_spec, clips), generator=torch.Generator().manual_seed(0))
-    untrained = pace.validate(SubbandRNN.build(model.config, seed=0), bank)["score"]
+    untrained = pace.validate(SubbandRNN.build(model.config, seed=0), bank, seed=0)["score"]
     rate = bank.sample_rate
     distances, noise, found = [], [], []
     for clip in clips:
