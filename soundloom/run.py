@@ -168,12 +168,19 @@ class Run:
             raise ModelError(f"a {self.family} makes no new sounds: train a {families_that('sample')}")
         return self.model
 
-    def _refuse_other_manners(self, manner: Manner) -> None:
+    def _refuse_other_manners(self, manner: Manner, only: frozenset[str] | None = None) -> None:
+        """`only`: those that have a meaning in what is done; None: all that the family knows."""
         for field in fields(Manner):
-            name = field.name
-            if getattr(manner, name) != field.default and name not in self.model.manners:
+            name, words = field.name, field.name.replace("_", " ")
+            if getattr(manner, name) == field.default:
+                continue
+            if name not in self.model.manners:
                 able = [key for key in checkpoint.FAMILIES if name in checkpoint.family(key).manners]
-                raise ConditionError(f"a {self.family} knows no {name.replace('_', ' ')}: a {' or '.join(able)} does")
+                raise ConditionError(f"a {self.family} knows no {words}: a {' or '.join(able)} does")
+            if only is not None and name not in only:
+                raise ConditionError(
+                    f"{words} has no meaning here, where nothing is asked for: {', '.join(sorted(only))} have"
+                )
 
     @torch.no_grad()
     def vary(
@@ -185,7 +192,7 @@ class Run:
             raise ConfigError(f"strength is {strength:g}: it goes from 0, the sound itself, to 1, a new one")
         if n < 1:
             raise ConfigError(f"{n} sounds were asked for: ask for 1 or more")
-        self._refuse_other_manners(manner)
+        self._refuse_other_manners(manner, frozenset({"steps", "solver"}))
         model, generator = self._inverts(), torch.Generator().manual_seed(seed)
         audio, gain = self._ready(sound)
         varied, again, own = model.vary(audio, n, strength=strength, generator=generator, manner=manner)
@@ -210,7 +217,7 @@ class Run:
                 f"{start_s:g} to {end_s:g} s was asked for, of a sound of {length:.2f} s: the start comes before the "
                 "end, and inside the sound"
             )
-        self._refuse_other_manners(manner)
+        self._refuse_other_manners(manner, frozenset({"steps", "solver", "temperature"}))
         generator = torch.Generator().manual_seed(seed)
         made = self._inverts().fill(audio, start_s=start_s, end_s=end_s, generator=generator, manner=manner)
         return self._waveform(made[0] * gain)

@@ -149,6 +149,7 @@ def test_fill_leaves_one_file_and_continue_and_transfer_say_who_can(folder, soun
     assert "train a rnn" in refusal(capsys, "continue", folder / "flow", sound, *out)
     assert "train a ddsp" in refusal(capsys, "transfer", folder / "flow", sound, *out)
     assert "train a flow" in refusal(capsys, "vary", folder / "vae", sound, "-o", tmp_path)
+    assert "no meaning here" in refusal(capsys, "vary", folder / "flow", sound, "--guidance", 2, "-o", tmp_path)
     assert "the start comes before" in refusal(capsys, "fill", folder / "flow", sound, "--start", 2, "--end", 1, *out)
 
 

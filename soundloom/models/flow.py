@@ -289,7 +289,8 @@ class Flow(AbstractModel):
         likely one is kept."""
         if seconds is not None and not 0 < seconds <= self.config.seconds:
             raise ModelError(f"seconds is {seconds:g}: this model makes sounds of up to {self.config.seconds:g} s")
-        condition = condition if condition is not None else Condition.of(n)
+        if condition is None:  # nothing to be guided by, which would cost as much again
+            condition, manner = Condition.of(n), replace(manner, guidance=1.0)
         rows = torch.arange(n).repeat_interleave(manner.best_of)
         asked = condition[rows.to(condition.pitch.device)]
         noise = self._noise(len(asked), generator) * manner.temperature
@@ -308,19 +309,27 @@ class Flow(AbstractModel):
         shape = (n, self.config.frames, self.space.size)
         return torch.randn(shape, generator=generator, device=generator.device).to(self.place.device)
 
-    def _forward(self, noise: Tensor, condition: Condition, manner: Manner, **known: Tensor) -> Tensor:
+    def _forward(
+        self,
+        noise: Tensor,
+        condition: Condition,
+        manner: Manner,
+        *,
+        given: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         guidance = self.config.guidance if manner.guidance is None else manner.guidance
         steps = manner.steps or self.config.solver_steps
-        velocity = self.direction(condition, guidance=guidance, **known)
+        velocity = self.direction(condition, guidance=guidance, given=given, mask=mask)
         method = solver.method(manner.solver or self.config.solver)
         with autocast(noise.device):  # around all steps, so that weights are cast once and not at every one
             return solver.follow(velocity, noise, start=0.0, end=1.0, steps=steps, method=method)
 
     @torch.no_grad()
-    def invert(self, sequence: Tensor, condition: Condition | None = None, *, steps: int = EXACT_STEPS) -> Tensor:
-        """A sound as a sequence [B, N, size] -> the noise that becomes it."""
-        velocity = self.direction(condition if condition is not None else Condition.of(len(sequence)))
-        return solver.follow(velocity, sequence, start=1.0, end=0.0, steps=steps)
+    def invert(self, sequence: Tensor, *, steps: int = EXACT_STEPS, method: solver.Method = "midpoint") -> Tensor:
+        """A sound as a sequence [B, N, size] -> the noise that becomes it, by the flow without a condition."""
+        velocity = self.direction(Condition.of(len(sequence)))
+        return solver.follow(velocity, sequence, start=1.0, end=0.0, steps=steps, method=method)
 
     @torch.no_grad()
     def vary(
@@ -334,7 +343,7 @@ class Flow(AbstractModel):
         """
         sequence = self.space.packed(self.space.heard(audio[0]), self.config.frames)[None]
         steps = manner.steps or EXACT_STEPS
-        own = self.invert(sequence, steps=steps)
+        own = self.invert(sequence, steps=steps, method=solver.method(manner.solver or self.config.solver))
         noise = math.cos(strength * math.pi / 2) * own + math.sin(strength * math.pi / 2) * self._noise(n, generator)
         made = self._forward(torch.cat([own, noise]), Condition.of(n + 1), replace(manner, guidance=1.0, steps=steps))
         seed = int(torch.randint(0, 2**31, (1,), generator=generator, device=generator.device))
@@ -350,6 +359,7 @@ class Flow(AbstractModel):
         at = torch.arange(self.config.frames, device=sequence.device) / self.space.frame_rate
         mask = ((at < start_s) | (at >= end_s)).float()[None, :, None]
         noise = self._noise(1, generator) * manner.temperature
+        manner = replace(manner, guidance=1.0)  # there is no condition to be guided by
         made = self._forward(noise, Condition.of(1), manner, given=sequence * mask, mask=mask)
         made = torch.where(mask > 0, sequence, made)
         seed = int(torch.randint(0, 2**31, (1,), generator=generator, device=generator.device))

@@ -199,8 +199,10 @@ class GAN(AbstractModel):
         judged_real, judged_made = self._disguised(real, made, generator)
         crop = self._crop(generator)
         heard = self._verdicts(judged_made, condition, crop)
-        with torch.no_grad():
-            beside = self._verdicts(judged_real, condition, crop)
+        beside: Sequence[Tensor] = ()
+        if c.loss == "relativistic":  # the others do not look at the real sounds here
+            with torch.no_grad():
+                beside = self._verdicts(judged_real, condition, crop)
         report["fooling"] = maker_loss(c.loss, heard, beside)
         update("gan", weighted([*losses, (1.0, report["fooling"])]))
         both = torch.cat([judged_real, judged_made.detach()])
@@ -216,13 +218,13 @@ class GAN(AbstractModel):
 
     @torch.no_grad()
     def validate(self, batch: Batch, *, generator: torch.Generator) -> dict[str, float]:
-        """ "score" is how far held-out sounds are, on average, from the nearest of a few made under the same condition:
+        """The score is how far held-out sounds are, on average, from the nearest of a few made under the same wish:
         it falls as sounds get better and more varied, and no judge has a say in it."""
-        real = self._levels(batch.audio[:, 0])
+        real = self.whole.levels(batch.audio[:, 0])
         distances = []
         for _ in range(VALIDATION_TRIES):
             made = self._made(self._noise(len(batch), generator), batch, batch.condition, generator)
-            distances.append((self._levels(made) - real).abs().mean((1, 2)))
+            distances.append((self.whole.levels(made) - real).abs().mean((1, 2)))
         every = torch.stack(distances)
         return {"score": float(every.amin(0).mean()), "mean_distance": float(every.mean())}
 
@@ -244,17 +246,13 @@ class GAN(AbstractModel):
     def _nearest(self, batch: Batch, condition: Condition, generator: torch.Generator) -> Tensor:
         """Of a few noises for each sound the one whose sound is nearest to it (implicit maximum likelihood: Li and
         Malik, 2018): each real sound has a made one that answers for it, which is the opposite of mode collapse."""
-        real = self._levels(batch.audio[:, 0])
+        real = self.whole.levels(batch.audio[:, 0])
         tries = [self._noise(len(batch), generator) for _ in range(self.config.tries)]
         if len(tries) == 1:
             return tries[0]
-        made = [self._levels(self._made(noise, batch, condition, generator)) for noise in tries]
+        made = [self.whole.levels(self._made(noise, batch, condition, generator)) for noise in tries]
         best = torch.stack([(m - real).square().mean((1, 2)) for m in made]).argmin(0)
         return torch.stack(tries)[best, torch.arange(len(batch), device=best.device)]
-
-    def _levels(self, audio: Tensor) -> Tensor:
-        """audio [B, T] -> log levels [B, N, bands], floored at -60 dB."""
-        return self.whole.levels(audio)
 
     def _disguised(self, real: Tensor, made: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Both batches [B, T] changed in the same way before they are judged: gain, sign and a shift in time (Zhao et
@@ -358,7 +356,7 @@ class GAN(AbstractModel):
 
 
 def maker_loss(kind: str, made: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
-    """For the maker, over the verdicts of all adversaries."""
+    """For the maker, over the verdicts of all adversaries; `real` plays a part in the relativistic one alone."""
     if kind == "relativistic":
         return _mean([F.softplus(b - a) for a, b in zip(made, real, strict=True)])
     if kind == "hinge":

@@ -11,7 +11,7 @@ hundred sounds the two never agree, and what lies between is mush (Ghosh et al.,
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -144,7 +144,9 @@ class VAE(AbstractModel):
     # --- training -------------------------------------------------------------------------------------------------
 
     def train_step(self, batch: Batch, *, step: int, generator: torch.Generator, update: Update) -> dict[str, float]:
-        condition = batch.condition.dropped(self.config.label_dropout, generator=generator)
+        draw = torch.rand(len(batch), generator=generator, device=generator.device).to(batch.audio.device)
+        unknown = draw < self.config.label_dropout
+        condition = replace(batch.condition, label=torch.where(unknown, UNKNOWN, batch.condition.label))
         frames = max(8, round(self.config.crop_s * self.config.sample_rate / self.config.hop_length))
         start = self._crop_starts(batch, min(frames, self.config.frames), generator)
         made, real, mean, log_variance, beside = self._autoencode(batch, condition, start, frames, generator)
