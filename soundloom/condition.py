@@ -13,7 +13,14 @@ from soundloom.config import did_you_mean
 from soundloom.errors import ConditionError
 
 UNKNOWN = -1
-DESCRIPTORS = ("brightness", "noisiness", "attack", "decay", "loudness")  # as quantiles of the bank, 0 to 1
+MEASURES = {  # of a bank's table and of `features.describe`, by what they are asked as: quantiles of the bank, 0 to 1
+    "brightness": "brightness_hz",
+    "noisiness": "noisiness",
+    "attack": "attack_s",
+    "decay": "decay_s",
+    "loudness": "loudness_lufs",
+}
+DESCRIPTORS = tuple(MEASURES)
 GRAMS = 4096  # places into which words and parts of words are hashed
 MOST_GRAMS = 96  # of a text are kept; captions have 40 to 80
 
@@ -72,8 +79,12 @@ class Condition:
         )
 
     @classmethod
-    def having(cls, **known: Tensor) -> "Condition":
-        """A condition of the given values, by name, each with one row a sound; all others are missing."""
+    def having(
+        cls, *, pitch: Tensor | None = None, label: Tensor | None = None, descriptors: Tensor | None = None
+    ) -> "Condition":
+        """A condition of the given values (at least one), each with one row a sound; all others are missing."""
+        given = {"pitch": pitch, "label": label, "descriptors": descriptors}
+        known = {name: value for name, value in given.items() if value is not None}
         return replace(cls.of(len(next(iter(known.values())))), **known)
 
     def __len__(self) -> int:

@@ -4,18 +4,17 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from soundloom.audio import Waveform
 from soundloom.bank import SoundBank
 from soundloom.checkpoint import FAMILIES, family
 from soundloom.closeness import described
-from soundloom.condition import DESCRIPTORS, Condition
-from soundloom.figures import Figure, Section, sentences
+from soundloom.condition import DESCRIPTORS, MEASURES, Condition
+from soundloom.figures import Figure, Section
 from soundloom.run import Run
 
 ASKED = 40  # sounds, of each of which one descriptor is asked
-MEASURED = {"brightness": "brightness_hz", "noisiness": "noisiness", "attack": "attack_s", "decay": "decay_s"}
 
 
 def steering(run: Run, bank: SoundBank, *, seed: int) -> Section:
@@ -40,32 +39,17 @@ def steering(run: Run, bank: SoundBank, *, seed: int) -> Section:
             Figure(
                 f"follows_{name}",
                 f"{name} asked and measured",
-                rank_correlation(asked[known], measured[known]),
+                float(spearmanr(asked[known], measured[known]).statistic),
                 "rank correlation over the bank's whole range: 1 follows, 0 does not listen",
             )
         )
     words = f"Of {ASKED} sounds for each descriptor, asked for that alone."
     why_not = f"Not measurable in these sounds: {', '.join(lacking)}." if lacking else ""
-    return Section("steering", title, tuple(figures), sentences([words]), why_not)
-
-
-def rank_correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """Spearman's: the correlation of ranks, ties sharing theirs.
-
-    >>> rank_correlation(np.array([0.1, 0.2, 0.3]), np.array([1.0, 10.0, 100.0]))
-    1.0
-    """
-    ranks = []
-    for values in (a, b):
-        _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-        ends = np.cumsum(counts)
-        ranks.append((ends - (counts - 1) / 2)[place])
-    return round(float(np.corrcoef(*ranks)[0, 1]), 9)
+    return Section("steering", title, tuple(figures), words, why_not)
 
 
 def _measured(sound: Waveform, name: str) -> float:
-    facts = described(sound)
+    value = float(getattr(described(sound), MEASURES[name])[0])
     if name == "loudness":  # at a peak of full scale, as the bank's clips are
-        peak = float(np.abs(sound.samples).max())
-        return float(facts.loudness_lufs[0]) - 20 * math.log10(max(peak, 1e-6))
-    return float(getattr(facts, MEASURED.get(name, name))[0])
+        value -= 20 * math.log10(max(float(np.abs(sound.samples).max()), 1e-6))
+    return value

@@ -443,7 +443,7 @@ def test_it_takes_its_codec_from_a_folder(tmp_path):
         RNN.configure(bank, [f"codec={tmp_path / 'codec'}"])
     few = TinyBank(tmp_path, sounds=5)
     few.sample_rate = RATE
-    with pytest.raises(BankError, match="an rnn needs 8 or more"):
+    with pytest.raises(BankError, match="the family rnn needs 8 or more"):
         RNN.configure(few, [f"codec={tmp_path / 'codec'}"])
 
 

@@ -3,13 +3,11 @@
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
-from scipy.stats import spearmanr
 
 from soundloom.audio import Waveform
 from soundloom.condition import DESCRIPTORS
 from soundloom.models.base import EVERYTHING
-from soundloom.steering import rank_correlation, steering
+from soundloom.steering import steering
 
 RATE = 22050
 
@@ -55,9 +53,3 @@ def test_a_family_that_is_told_nothing_says_which_are():
     section = steering(listener, Bank(), seed=0)
     assert section.figures == ()
     assert "flow" in section.why_not
-
-
-def test_rank_correlation_is_scipys():
-    random = np.random.default_rng(0)
-    a, b = random.integers(0, 9, 50).astype(float), random.normal(size=50)
-    assert rank_correlation(a, a + b) == pytest.approx(spearmanr(a, a + b).statistic, abs=1e-8)

@@ -170,7 +170,7 @@ def test_one_batch_is_learnt():
 
 
 def test_every_parameter_takes_part():
-    model = SubbandRNN.build(replace(SMALL, free=0.5, drop=0.0), seed=1)
+    model = SubbandRNN.build(replace(SMALL, free=0.5, nothing=0.0), seed=1)
     batch = tones()
     batch = replace(batch, condition=Condition.of(4, ("tone",), pitch=60, label="tone", velocity=0.5, text="a tone"))
     model.train_step(batch, step=0, generator=torch.Generator().manual_seed(0), update=lambda _, loss: loss.backward())

@@ -1,15 +1,18 @@
 """What every model family is: a config, players to optimise, a training step; and what a family may offer beyond."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from soundloom.bank import Batch, BatchSpec, SoundBank
-from soundloom.condition import AS_LEARNT, Condition, Manner
+from soundloom.condition import AS_LEARNT, UNKNOWN, Condition, Manner
+from soundloom.errors import BankError
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,52 @@ class AbstractModel(nn.Module, ABC):
 
     @abstractmethod
     def validate(self, batch: Batch, *, generator: torch.Generator) -> dict[str, float]: ...
+
+
+def random_crops(config: Any, *, frames: int) -> BatchSpec:
+    """Crops of so many frames from anywhere, moved in pitch and level as a config says (`batch`, `hop_length`,
+    `semitones`, `gain_db`)."""
+    return BatchSpec(
+        size=config.batch,
+        samples=frames * config.hop_length,
+        hop_length=config.hop_length,
+        align="random",
+        semitones=config.semitones,
+        gain_db=config.gain_db,
+    )
+
+
+def usual_longest(bank: SoundBank, *, most: float) -> float:
+    """Seconds that 19 in 20 sounds of a bank keep within, 0.25 to `most`: how long a model's sounds should be."""
+    return round(min(max(float(np.quantile(bank.column("seconds"), 0.95)), 0.25), most), 2)
+
+
+def refuse_fewer(bank: SoundBank, fewest: int, *, family: str) -> int:
+    """How many sounds there are to train on; fewer than `fewest` are refused with `BankError`."""
+    sounds = len(bank.clips("train"))
+    if sounds < fewest:
+        raise BankError(
+            f"the bank has {sounds} sounds to train on: the family {family} needs {fewest} or more, a vae does with 2"
+        )
+    return sounds
+
+
+def spanned(pitches: Tensor) -> tuple[float, float] | None:
+    """The lowest and the highest of pitches, of which NaN are none; None where all are."""
+    known = pitches[torch.isfinite(pitches)]
+    return (float(known.min()), float(known.max())) if len(known) else None
+
+
+def suiting(pitches: Tensor, labels: Tensor, *, pitch: float, label: int) -> Tensor:
+    """How well remembered sounds suit what is asked [M]: those of the label, where there are any, the nearer in pitch
+    the better. `pitches` and `labels` are theirs [M], NaN where there is none; so is a `pitch` that is not asked."""
+    weights = torch.ones_like(pitches)
+    if label != UNKNOWN and (labels == label).any():
+        weights = (labels == label).to(pitches)
+    if math.isfinite(pitch) and (weights * torch.isfinite(pitches)).any():
+        near = torch.exp(-(pitches - pitch).abs() / 4)
+        weights = weights * torch.nan_to_num(near, nan=0.0).clamp_min(1e-6)
+    return weights
 
 
 @runtime_checkable

@@ -32,7 +32,7 @@ from soundloom.losses import (
     weighted,
 )
 from soundloom.models.analysis import Analysis
-from soundloom.models.base import AbstractModel, Code, Player, Update
+from soundloom.models.base import AbstractModel, Code, Player, Update, random_crops
 from soundloom.models.discriminator import Discriminator, crops, maker_and_judge, play
 from soundloom.models.layers import (
     PITCH_FEATURES,
@@ -41,6 +41,7 @@ from soundloom.models.layers import (
     SpectralHead,
     Stack,
     autocast,
+    midi,
     pitch_features,
     random_phases,
 )
@@ -125,14 +126,7 @@ class Codec(AbstractModel):
     def batch_spec(self) -> BatchSpec:
         c = self.config
         frames = max(8, round(c.seconds * c.sample_rate / c.hop_length))
-        return BatchSpec(
-            size=c.batch,
-            samples=frames * c.hop_length,
-            hop_length=c.hop_length,
-            align="random",
-            semitones=c.semitones,
-            gain_db=c.gain_db,
-        )
+        return random_crops(c, frames=frames)
 
     def players(self) -> Mapping[str, Player]:
         return maker_and_judge("codec", self, self.discriminator, learning_rate=self.config.learning_rate)
@@ -229,7 +223,7 @@ class Codec(AbstractModel):
     def _note_stiffness(self, batch: Batch) -> None:
         known = batch.inharmonicity > 0
         f0_hz = batch.f0_hz[:, 0].amax(1)
-        pitch = _midi(f0_hz).round().long().clamp(0, 127)[known & (f0_hz > 0)]
+        pitch = midi(f0_hz).nan_to_num(0.0).round().long().clamp(0, 127)[known & (f0_hz > 0)]
         before, now = self.usual_stiffness[pitch], batch.inharmonicity[known & (f0_hz > 0)]
         self.usual_stiffness[pitch] = torch.where(before > 0, 0.9 * before + 0.1 * now, now)
 
@@ -243,7 +237,7 @@ class Codec(AbstractModel):
         seen = self.analysis(audio)
         if (f0_hz > 0).any():
             if self.config.causal:
-                stiffness = self.usual_stiffness[_midi(f0_hz).round().long().clamp(0, 127)]
+                stiffness = self.usual_stiffness[midi(f0_hz).nan_to_num(0.0).round().long().clamp(0, 127)]
             heard = self.voice_in(self.analysis.voices(audio, f0_hz, voiced, stiffness))
             on = ((f0_hz > 0) * voiced)[..., None]
             voice = (heard * on).sum(1)
@@ -306,7 +300,3 @@ class Codec(AbstractModel):
         h, blocks = self.decoder.step(self._decoder_in(code.z.transpose(1, 2), code.f0_hz, code.voiced), state.blocks)
         audio, head = self.head.step(h, code.f0_hz, code.voiced, state.head)
         return audio[:, None], replace(state, blocks=blocks, head=head)
-
-
-def _midi(f0_hz: Tensor) -> Tensor:
-    return 69 + 12 * torch.log2(f0_hz.clamp_min(8.0) / 440)

@@ -27,6 +27,8 @@ from soundloom.config import from_dict
 from soundloom.errors import ConfigError, ModelError
 from soundloom.models.base import Code
 from soundloom.models.codec import Codec, CodecConfig
+from soundloom.models.courses import quantiles
+from soundloom.models.layers import hertz, midi
 
 BESIDE = 4  # values of a frame beside the latent
 MEASURED = 256  # clips from which the usual values are taken
@@ -58,6 +60,16 @@ def codec_config(settings: Sequence[str], *, family: str) -> tuple[CodecConfig, 
     return config, chosen[-1], [setting for setting in settings if not setting.startswith("codec=")]
 
 
+def codec_for(bank: SoundBank, settings: Sequence[str], *, family: str) -> tuple[CodecConfig, str, list[str]]:
+    """As `codec_config`; a codec for another rate than the bank's is refused with `ConfigError`."""
+    config, folder, others = codec_config(settings, family=family)
+    if config.sample_rate != bank.sample_rate:
+        raise ConfigError(
+            f"the codec in {folder} is for {config.sample_rate} Hz, the bank has {bank.sample_rate}: train one on it"
+        )
+    return config, folder, others
+
+
 @dataclass(frozen=True)
 class Known:
     """A clip's code, as the bank's audio gives it. Shapes: `z` [N, D]; `midi` [N], NaN where unvoiced; `centre`."""
@@ -86,9 +98,14 @@ class CodeSpace(nn.Module):
         self.register_buffer("glide", torch.ones(()))
         self.register_buffer("lowest", torch.tensor(torch.nan))
         self.register_buffer("highest", torch.tensor(torch.nan))
+        self.train(False)
         self._bank: SoundBank | None = None
         self._known: dict[int, Known] = {}
         self._silence: Tensor | None = None
+
+    def train(self, mode: bool = True) -> "CodeSpace":
+        """It stays as it is, whatever is trained around it."""
+        return super().train(False)
 
     @property
     def size(self) -> int:
@@ -122,15 +139,13 @@ class CodeSpace(nn.Module):
         own = {name: weights[name] for name in self.codec.state_dict() if name in weights}
         checkpoint.fill(self.codec, own, where=folder)
         known = [self.known(int(clip)) for clip in spread_evenly(bank.clips("train"), MEASURED)]
-        device = self.mean.device
         z = torch.cat([one.z for one in known])
         self.mean.copy_(z.mean(0))
         self.scale.copy_(z.std(0).clamp_min(SMALLEST_SCALE))
         moved = torch.cat([one.midi - one.centre for one in known])
         moved = moved[torch.isfinite(moved)].abs()
         if len(moved):
-            usual = 1.5 * moved.quantile(0.7) if len(moved) < 1e6 else 1.5 * moved[::100].quantile(0.7)
-            self.glide.copy_(usual.clamp_min(SMALLEST_GLIDE).to(device))
+            self.glide.copy_((1.5 * quantiles(moved, torch.tensor([0.7]))[0]).clamp_min(SMALLEST_GLIDE))
         pitches = np.asarray(bank.column("pitch")[bank.clips("train")], float)
         if np.isfinite(pitches).any():
             self.lowest.fill_(float(np.nanmin(pitches)))
@@ -208,8 +223,8 @@ class CodeSpace(nn.Module):
         middle = 60 + 12 * (centre * weight).sum(1) / weight.sum(1)
         if pitch is not None:
             middle = torch.where(torch.isfinite(pitch), pitch, middle)
-        midi = middle[:, None] + moved * self.glide
-        f0_hz = torch.where(on, 440.0 * 2.0 ** ((midi.clamp(10, 130) - 69) / 12), 0.0)[:, None]
+        pitches = middle[:, None] + moved * self.glide
+        f0_hz = hertz(torch.where(on, pitches.clamp(10, 130), torch.nan))[:, None]
         return Code(z.transpose(1, 2), f0_hz, (f0_hz > 0).float()), ends
 
     @torch.no_grad()
@@ -226,9 +241,9 @@ class CodeSpace(nn.Module):
 
 
 def _known(z: Tensor, f0_hz: Tensor) -> Known:
-    midi = torch.where(f0_hz > 0, 69 + 12 * torch.log2(f0_hz.clamp_min(1.0) / 440), torch.nan)
-    centre = float(torch.nanmedian(midi)) if torch.isfinite(midi).any() else 60.0
-    return Known(z.float(), midi, centre)
+    pitches = midi(f0_hz)
+    centre = float(torch.nanmedian(pitches)) if torch.isfinite(pitches).any() else 60.0
+    return Known(z.float(), pitches, centre)
 
 
 def _held(values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from soundloom import spectral
-from soundloom.condition import UNKNOWN
+from soundloom.models.base import suiting
 
 SILENCE_DB = -100.0
 SOUNDING_DB = 50.0  # below the loudest frame: what is quieter is between the notes
@@ -108,21 +108,18 @@ class Courses(nn.Module):
         f0_hz, level = tracks[:, 0][inside], tracks[:, 1][inside]
         heard = level > max(float(level.max()) - SOUNDING_DB, SILENCE_DB + 10)
         if heard.any():
-            self.levels.copy_(_quantiles(level[heard], torch.linspace(0, 1, QUANTILES)))
+            self.levels.copy_(quantiles(level[heard], torch.linspace(0, 1, QUANTILES)))
         if (heard & (f0_hz > 0)).any():
-            self.range_hz.copy_(_quantiles(f0_hz[heard & (f0_hz > 0)], torch.tensor([0.01, 0.99])))
+            self.range_hz.copy_(quantiles(f0_hz[heard & (f0_hz > 0)], torch.tensor([0.01, 0.99])))
 
     def drawn(self, pitch: float, label: int, *, frames: int | None, generator: torch.Generator) -> Tensor:
         """A course [1 + D, n]. `pitch` MIDI, or NaN for all of one as it was; `label` or `UNKNOWN`; `frames` is the
         length asked for: a longer course is cut, a shorter one drawn out."""
-        facts = self.facts.cpu()
-        weights = (facts[:, 0] > 0).float()
-        if label != UNKNOWN and (weights * (facts[:, 1] == label)).any():
-            weights = weights * (facts[:, 1] == label)
+        facts = self.facts[: len(self)].cpu()
+        weights = suiting(facts[:, 2], facts[:, 1], pitch=pitch, label=label)
         one_note = math.isfinite(pitch) and bool((weights * torch.isfinite(facts[:, 2])).any())
         if one_note:
-            near = torch.exp(-(facts[:, 2] - pitch).abs() / 3).nan_to_num(0.0).clamp_min(1e-6)
-            weights = weights * torch.where(torch.isfinite(facts[:, 2]), near, 0.0)
+            weights = weights * torch.isfinite(facts[:, 2])
         row = int(torch.multinomial(weights, 1, generator=generator))
         length, _, own, start, end = facts[row].tolist()
         course = self.tracks[row, :, : int(length)].cpu().clone()
@@ -161,7 +158,7 @@ def longest_note(f0_hz: Tensor) -> tuple[float, int, int]:
     return float(torch.tensor(midi[start:end]).median()), start, end
 
 
-def _quantiles(values: Tensor, at: Tensor) -> Tensor:
+def quantiles(values: Tensor, at: Tensor) -> Tensor:
     """torch.quantile refuses more than 2^24 values; every so manyth will do."""
     step = 1 + len(values) // 1_000_000
     return torch.quantile(values.flatten()[::step].float(), at.to(values.device))

@@ -21,7 +21,7 @@ from soundloom.condition import AS_LEARNT, Condition, Manner
 from soundloom.config import override
 from soundloom.errors import BankError, ConfigError, ModelError
 from soundloom.losses import TERM_WEIGHTS, reconstruction_score, reconstruction_terms, stiffness_distance, weighted
-from soundloom.models.base import AbstractModel, Code, Player, Update
+from soundloom.models.base import AbstractModel, Code, Player, Update, random_crops
 from soundloom.models.courses import (
     SILENCE_DB,
     Courses,
@@ -130,14 +130,7 @@ class DDSP(AbstractModel):
     @property
     def batch_spec(self) -> BatchSpec:
         c = self.config
-        return BatchSpec(
-            size=c.batch,
-            samples=c.frames * c.hop_length,
-            hop_length=c.hop_length,
-            align="random",
-            semitones=c.semitones,
-            gain_db=c.gain_db,
-        )
+        return random_crops(c, frames=c.frames)
 
     def players(self) -> Mapping[str, Player]:
         return {"ddsp": Player(list(self.parameters()), self.config.learning_rate)}

@@ -12,7 +12,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,13 +19,13 @@ from torch import Tensor, nn
 from soundloom.bank import Batch, BatchSpec, SoundBank
 from soundloom.condition import AS_LEARNT, Condition, Manner
 from soundloom.config import override
-from soundloom.errors import BankError, ConfigError, ModelError
+from soundloom.errors import ConfigError, ModelError
 from soundloom.models import solver
-from soundloom.models.base import EVERYTHING, AbstractModel, Player, Update
+from soundloom.models.base import EVERYTHING, AbstractModel, Player, Update, refuse_fewer, usual_longest
 from soundloom.models.codec import CodecConfig
-from soundloom.models.coded import CodeSpace, codec_config
+from soundloom.models.coded import CodeSpace, codec_for
 from soundloom.models.conditioning import ConditionEncoder
-from soundloom.models.layers import KERNEL, autocast, keyed_dropout
+from soundloom.models.layers import KERNEL, autocast, full_scale, keyed_dropout
 
 FEWEST = 8  # training sounds
 LONGEST_S = 4.0
@@ -148,23 +147,14 @@ class Flow(AbstractModel):
 
     @classmethod
     def configure(cls, bank: SoundBank, settings: Sequence[str] = ()) -> FlowConfig:
-        codec, folder, others = codec_config(settings, family="flow")
-        if codec.sample_rate != bank.sample_rate:
-            raise ConfigError(
-                f"the codec in {folder} is for {codec.sample_rate} Hz, the bank has {bank.sample_rate}: train one on it"
-            )
-        sounds = len(bank.clips("train"))
-        if sounds < FEWEST:
-            raise BankError(
-                f"the bank has {sounds} sounds to train on: a flow needs {FEWEST} or more, a vae does with 2"
-            )
-        seconds = float(np.quantile(bank.column("seconds"), 0.95))
+        codec, folder, others = codec_for(bank, settings, family="flow")
+        sounds = refuse_fewer(bank, FEWEST, family="flow")
         config = FlowConfig(
             sample_rate=bank.sample_rate,
             labels=bank.labels,
             codec=codec,
             codec_folder=folder,
-            seconds=round(min(max(seconds, 0.25), LONGEST_S), 2),
+            seconds=usual_longest(bank, most=LONGEST_S),
             patch=4 if codec.sample_rate / codec.hop_length > 75 else 2,
             batch=64 if sounds > 500 else 32,
         )
@@ -187,13 +177,7 @@ class Flow(AbstractModel):
 
     def prepare(self, bank: SoundBank, *, fresh: bool) -> None:
         """Takes the codec's weights, and what is usual in the bank's codes."""
-        self.space.eval()
         self.space.prepare(bank, self.config.codec_folder, fresh=fresh)
-
-    def train(self, mode: bool = True) -> "Flow":
-        super().train(mode)
-        self.space.eval()
-        return self
 
     def train_step(self, batch: Batch, *, step: int, generator: torch.Generator, update: Update) -> dict[str, float]:
         sought = self.space.sequences(batch.clips, self.config.frames)
@@ -303,7 +287,7 @@ class Flow(AbstractModel):
         audio = self.space.decoded(found, pitch=condition.pitch.to(found.device), seed=seed)
         if seconds is not None:
             audio = audio[..., : math.ceil(seconds * self.config.sample_rate)]
-        return _full_scale(audio)
+        return full_scale(audio)
 
     def _noise(self, n: int, generator: torch.Generator) -> Tensor:
         shape = (n, self.config.frames, self.space.size)
@@ -348,7 +332,7 @@ class Flow(AbstractModel):
         made = self._forward(torch.cat([own, noise]), Condition.of(n + 1), replace(manner, guidance=1.0, steps=steps))
         seed = int(torch.randint(0, 2**31, (1,), generator=generator, device=generator.device))
         sounds = self.space.decoded(torch.cat([made, sequence]), seed=seed)
-        return _full_scale(sounds[1:-1]), sounds[:1], sounds[-1:]
+        return full_scale(sounds[1:-1]), sounds[:1], sounds[-1:]
 
     @torch.no_grad()
     def fill(
@@ -385,8 +369,3 @@ def _normed(x: Tensor) -> Tensor:
 def _time_features(t: Tensor) -> Tensor:
     rates = torch.exp(torch.linspace(0, math.log(200), TIME_FEATURES // 2, device=t.device))
     return torch.cat([torch.sin(t[:, None] * rates), torch.cos(t[:, None] * rates)], -1)
-
-
-def _full_scale(audio: Tensor) -> Tensor:
-    """Every clip of a bank has its peak at full scale, and so should what is drawn from them."""
-    return 0.98 * audio / audio.abs().amax((1, 2), keepdim=True).clamp_min(0.01)

@@ -23,12 +23,21 @@ from soundloom import spectral
 from soundloom.bank import Batch, BatchSpec, SoundBank, spread_evenly
 from soundloom.condition import AS_LEARNT, UNKNOWN, Condition, Manner
 from soundloom.config import override
-from soundloom.errors import BankError, ConfigError, ModelError
+from soundloom.errors import ConfigError, ModelError
 from soundloom.losses import reconstruction_terms, weighted
-from soundloom.models.base import EVERYTHING, AbstractModel, Player, Update
+from soundloom.models.base import (
+    EVERYTHING,
+    AbstractModel,
+    Player,
+    Update,
+    refuse_fewer,
+    spanned,
+    suiting,
+    usual_longest,
+)
 from soundloom.models.conditioning import ConditionEncoder
 from soundloom.models.discriminator import Discriminator
-from soundloom.models.layers import SpectralHead, autocast, random_phases
+from soundloom.models.layers import SpectralHead, autocast, full_scale, hertz, midi, random_phases
 from soundloom.models.moments import MomentDecoder, faded
 from soundloom.models.wholejudge import WholeJudge
 
@@ -135,23 +144,18 @@ class GAN(AbstractModel):
 
     @classmethod
     def configure(cls, bank: SoundBank, settings: Sequence[str] = ()) -> GANConfig:
-        sounds = len(bank.clips("train"))
-        if sounds < FEWEST:
-            raise BankError(f"the bank has {sounds} sounds to train on: a GAN needs {FEWEST} or more")
-        seconds = float(np.quantile(bank.column("seconds"), 0.95))
         config = GANConfig(
             sample_rate=bank.sample_rate,
             labels=bank.labels,
-            clips=sounds,
+            clips=refuse_fewer(bank, FEWEST, family="gan"),
             hop_length=spectral.default_hop(bank.sample_rate),
-            seconds=round(min(max(seconds, 0.25), LONGEST_S), 2),
+            seconds=usual_longest(bank, most=LONGEST_S),
         )
         return override(config, settings)
 
     @property
     def pitch_range(self) -> tuple[float, float] | None:
-        pitches = self.facts[:, 0][torch.isfinite(self.facts[:, 0])]
-        return (float(pitches.min()), float(pitches.max())) if len(pitches) else None
+        return spanned(self.facts[:, 0])
 
     @property
     def batch_spec(self) -> BatchSpec:
@@ -174,10 +178,10 @@ class GAN(AbstractModel):
         hop = self.config.hop_length
         for row, clip in enumerate(clips):
             f0_hz, voiced = (torch.from_numpy(track[: self.config.frames].copy()) for track in bank.f0(clip))
-            midi = _midi(torch.where(voiced > 0.5, f0_hz, 0.0))
-            centre = float(torch.nanmedian(midi)) if torch.isfinite(midi).any() else math.nan
+            pitches = midi(torch.where(voiced > 0.5, f0_hz, 0.0))
+            centre = float(torch.nanmedian(pitches))
             length = min(bank.column("frames")[clip] / hop, self.config.frames)
-            self.course[row].fill_(torch.nan)[: len(midi)] = midi - centre
+            self.course[row].fill_(torch.nan)[: len(pitches)] = pitches - centre
             self.facts[row] = torch.tensor([centre, length, float(condition.label[row])])
 
     # --- training -------------------------------------------------------------------------------------------------
@@ -328,31 +332,21 @@ class GAN(AbstractModel):
         else:
             frames = min(frames, max(2, math.ceil(float(ends.max()))))
         course = self.course[rows, :frames]
-        sounding = torch.isfinite(course) & torch.isfinite(condition.pitch)[:, None]
-        midi = condition.pitch[:, None] + course
-        f0_hz = torch.where(sounding, 440.0 * 2.0 ** ((midi - 69) / 12), 0.0)[:, None]
+        f0_hz = hertz(condition.pitch[:, None] + course)[:, None]
         seed = int(torch.randint(0, 2**31, (1,), generator=generator, device=generator.device))
         phases = random_phases(torch.arange(frames, device=device), self.generator.head.n_fft // 2 + 1, seed=seed)[None]
         noise = self._noise(len(rows), generator) * temperature
         audio = self.generator(noise, condition, f0_hz, (f0_hz > 0).float(), ends, phases)[:, None]
-        loud: Tensor = 0.98 * audio / audio.abs().amax((1, 2), keepdim=True).clamp_min(0.01)
-        return loud
+        return full_scale(audio)
 
     def _suitable(self, condition: Condition, generator: torch.Generator) -> Tensor:
         """For each condition a remembered sound [B] of its label, near its pitch."""
-        known = torch.isfinite(self.facts[:, 1])
-        if not known.any():
+        if not torch.isfinite(self.facts[:, 1]).all():
             raise ModelError("this model has heard no sounds yet: train it for some steps first")
-        chosen = []
-        for pitch, label in zip(condition.pitch.tolist(), condition.label.tolist(), strict=True):
-            weights = known.float()
-            if label != UNKNOWN and (self.facts[:, 2] == label).any():
-                weights = (self.facts[:, 2] == label).float()
-            if math.isfinite(pitch) and (weights * torch.isfinite(self.facts[:, 0])).any():
-                near = torch.exp(-(self.facts[:, 0] - pitch).abs() / 4)
-                weights = weights * torch.nan_to_num(near, nan=0.0).clamp_min(1e-6)
-            chosen.append(torch.multinomial(weights.cpu(), 1, generator=generator))
-        return torch.cat(chosen).to(self.facts.device)
+        pitches, _, labels = self.facts.cpu().unbind(1)
+        wishes = zip(condition.pitch.tolist(), condition.label.tolist(), strict=True)
+        weights = torch.stack([suiting(pitches, labels, pitch=pitch, label=label) for pitch, label in wishes])
+        return torch.multinomial(weights, 1, generator=generator)[:, 0].to(self.facts.device)
 
 
 def maker_loss(kind: str, made: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
@@ -381,8 +375,3 @@ def _mean(terms: Sequence[Tensor]) -> Tensor:
 def _halves(verdicts: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     first, second = zip(*(verdict.chunk(2) for verdict in verdicts), strict=True)
     return list(first), list(second)
-
-
-def _midi(f0_hz: Tensor) -> Tensor:
-    """NaN where there is no pitch."""
-    return torch.where(f0_hz > 0, 69 + 12 * torch.log2(f0_hz.clamp_min(1.0) / 440), torch.nan)

@@ -116,6 +116,22 @@ class Stack(nn.Module):
         return straight + self.leave_norm(x), tuple(pasts)
 
 
+def midi(f0_hz: Tensor) -> Tensor:
+    """Hertz -> MIDI pitch, NaN where there is none (0)."""
+    return torch.where(f0_hz > 0, 69 + 12 * torch.log2(f0_hz.clamp_min(1.0) / 440), torch.nan)
+
+
+def hertz(pitch: Tensor) -> Tensor:
+    """MIDI pitch -> hertz, 0 where there is none (NaN)."""
+    return torch.where(torch.isfinite(pitch), 440.0 * 2.0 ** ((pitch.nan_to_num(0.0) - 69) / 12), 0.0)
+
+
+def full_scale(audio: Tensor) -> Tensor:
+    """Sounds [B, C, T] with their peaks just under 1: every clip of a bank has its peak there, and so should what is
+    drawn from them."""
+    return 0.98 * audio / audio.abs().amax((1, 2), keepdim=True).clamp_min(0.01)
+
+
 PITCH_FEATURES = 10
 
 

@@ -21,14 +21,14 @@ from torch import Tensor, nn
 from soundloom.bank import Batch, BatchSpec, SoundBank
 from soundloom.condition import AS_LEARNT, Condition, Manner
 from soundloom.config import override
-from soundloom.errors import BankError, ConfigError, ModelError
+from soundloom.errors import ConfigError, ModelError
 from soundloom.models import framekernel, seam
-from soundloom.models.base import EVERYTHING, AbstractModel, Code, Player, Update
+from soundloom.models.base import EVERYTHING, AbstractModel, Code, Player, Update, refuse_fewer, usual_longest
 from soundloom.models.codec import CodecConfig, CodecState
-from soundloom.models.coded import CodeSpace, Known, codec_config
+from soundloom.models.coded import CodeSpace, Known, codec_for
 from soundloom.models.conditioning import ConditionEncoder
 from soundloom.models.framekernel import Floats
-from soundloom.models.layers import keyed_dropout
+from soundloom.models.layers import full_scale, hertz, keyed_dropout
 from soundloom.models.nextframe import BESIDE, FEATURES, NextFrame, features, told
 from soundloom.models.walk import Onward, Walks, onward
 
@@ -59,7 +59,7 @@ class RNNConfig:
     learning_rate: float = 2e-3
     feedback_noise: float = 0.1  # on the latents that it is fed back in training, in units of the bank's spread
     dropout: float = 0.1
-    condition_dropout: float = 0.2  # of each value by itself
+    nothing: float = 0.2  # of the sounds are learnt without any condition
 
     def __post_init__(self) -> None:
         if self.channels != 1:
@@ -120,25 +120,16 @@ class RNN(AbstractModel):
 
     @classmethod
     def configure(cls, bank: SoundBank, settings: Sequence[str] = ()) -> RNNConfig:
-        codec, folder, others = codec_config(settings, family="rnn")
-        if codec.sample_rate != bank.sample_rate:
-            raise ConfigError(
-                f"the codec in {folder} is for {codec.sample_rate} Hz, the bank has {bank.sample_rate}: train one on it"
-            )
-        sounds, endless = len(bank.clips("train")), bank.kind == "long"
-        fewest = FEWEST_PIECES if endless else FEWEST
-        if sounds < fewest:
-            raise BankError(
-                f"the bank has {sounds} sounds to train on: an rnn needs {fewest} or more, a vae does with 2"
-            )
-        seconds = LONGEST_S if endless else float(np.quantile(bank.column("seconds"), 0.95))
+        codec, folder, others = codec_for(bank, settings, family="rnn")
+        endless = bank.kind == "long"
+        sounds = refuse_fewer(bank, FEWEST_PIECES if endless else FEWEST, family="rnn")
         config = RNNConfig(
             sample_rate=bank.sample_rate,
             labels=bank.labels,
             codec=codec,
             codec_folder=folder,
             endless=endless,
-            seconds=round(min(max(seconds, 0.25), LONGEST_S), 2),
+            seconds=LONGEST_S if endless else usual_longest(bank, most=LONGEST_S),
             batch=16 if endless else 64 if sounds > 500 else 32,
         )
         return override(config, others)
@@ -160,16 +151,10 @@ class RNN(AbstractModel):
 
     def prepare(self, bank: SoundBank, *, fresh: bool) -> None:
         """Takes the codec's weights, what is usual in the bank's codes, and which of its pieces follow which."""
-        self.space.eval()
         self.space.prepare(bank, self.config.codec_folder, fresh=fresh)
         self._told, self._bank = {}, bank
         if self.config.endless:
             self._ways = onward(bank, frame_rate=self.space.frame_rate)
-
-    def train(self, mode: bool = True) -> "RNN":
-        super().train(mode)
-        self.space.eval()
-        return self
 
     def train_step(self, batch: Batch, *, step: int, generator: torch.Generator, update: Update) -> dict[str, float]:
         if self.config.endless:
@@ -181,7 +166,7 @@ class RNN(AbstractModel):
         else:
             condition, hidden = batch.condition, None
             frames = self._sequences(batch.clips, self.config.frames)
-        condition = condition.dropped(self.config.condition_dropout, generator=generator)
+        condition = condition.dropped(self.config.nothing, generator=generator)
         with keyed_dropout(generator):
             parts, hidden = self._surprise(*frames, condition, hidden, generator)
         loss = self._nats(parts, frames[3])
@@ -374,7 +359,7 @@ class RNN(AbstractModel):
         known = [self.foretell(frames, state)[0] for state in states]
         sequences = torch.stack([self.space.packed(one, frames) for one in known])
         audio = self.space.decoded(sequences, pitch=condition.pitch.to(sequences.device), seed=seeds[0])
-        return _full_scale(audio[..., :samples] if seconds is not None else audio)
+        return full_scale(audio[..., :samples] if seconds is not None else audio)
 
     @torch.no_grad()
     def continue_from(
@@ -415,11 +400,5 @@ class RNN(AbstractModel):
 
 def _code(known: Known) -> Code:
     """One sound as the codec's `Code`, one voice."""
-    f0_hz = torch.where(torch.isfinite(known.midi), 440.0 * 2.0 ** ((known.midi.clamp(10, 130) - 69) / 12), 0.0)
-    f0_hz = f0_hz[None, None]
+    f0_hz = hertz(known.midi.clamp(10, 130))[None, None]
     return Code(known.z.T[None], f0_hz, (f0_hz > 0).float())
-
-
-def _full_scale(audio: Tensor) -> Tensor:
-    """Every clip of a bank has its peak at full scale, and so should what is drawn from them."""
-    return 0.98 * audio / audio.abs().amax((1, 2), keepdim=True).clamp_min(0.01)

@@ -29,7 +29,7 @@ from soundloom.config import override
 from soundloom.errors import ConfigError, ModelError
 from soundloom.models import filterbank, subkernel
 from soundloom.models.bandspectrum import LAGS, band_predictors
-from soundloom.models.base import EVERYTHING, AbstractModel, Player, Update
+from soundloom.models.base import EVERYTHING, AbstractModel, Player, Update, random_crops
 from soundloom.models.conditioning import ConditionEncoder
 from soundloom.models.filterbank import BANDS
 from soundloom.models.layers import Stack, random_phases
@@ -62,7 +62,7 @@ class SubbandConfig:
     semitones: float = 1.0  # augmentation: pitch up or down by at most this
     gain_db: float = 6.0
     free: float = 0.1  # share of training sounds without mel frames
-    drop: float = 0.2  # of each of the other conditions
+    nothing: float = 0.2  # of the sounds are learnt without any condition
 
     def __post_init__(self) -> None:
         if self.channels != 1:
@@ -145,14 +145,7 @@ class SubbandRNN(AbstractModel):
     def batch_spec(self) -> BatchSpec:
         c = self.config
         frames = max(2, round(c.seconds * c.sample_rate / c.hop_length))
-        return BatchSpec(
-            size=c.batch,
-            samples=frames * c.hop_length,
-            hop_length=c.hop_length,
-            align="random",
-            semitones=c.semitones,
-            gain_db=c.gain_db,
-        )
+        return random_crops(c, frames=frames)
 
     def players(self) -> Mapping[str, Player]:
         return {"subband": Player(tuple(self.parameters()), self.config.learning_rate)}
@@ -161,7 +154,7 @@ class SubbandRNN(AbstractModel):
 
     def train_step(self, batch: Batch, *, step: int, generator: torch.Generator, update: Update) -> dict[str, float]:
         """One update a stretch: the cell's state is carried on, the gradient is not."""
-        condition = batch.condition.dropped(self.config.drop, generator=generator)
+        condition = batch.condition.dropped(self.config.nothing, generator=generator)
         free = torch.rand(len(batch), generator=generator, device=generator.device) < self.config.free
         free = free.to(batch.audio.device)
         audio = dithered(batch.audio[:, 0], generator)

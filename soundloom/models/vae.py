@@ -13,7 +13,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,9 +32,9 @@ from soundloom.losses import (
     weighted,
 )
 from soundloom.models.analysis import Analysis
-from soundloom.models.base import AbstractModel, Embedding, Player, Update
+from soundloom.models.base import AbstractModel, Embedding, Player, Update, spanned, suiting, usual_longest
 from soundloom.models.discriminator import Discriminator, crops, maker_and_judge, play
-from soundloom.models.layers import SpectralHead, Stack, autocast, random_phases
+from soundloom.models.layers import SpectralHead, Stack, autocast, full_scale, hertz, midi, random_phases
 from soundloom.models.moments import MOMENTS, MomentDecoder, faded
 
 LOOKS = 4  # heads of the attention over time
@@ -111,20 +110,18 @@ class VAE(AbstractModel):
 
     @classmethod
     def configure(cls, bank: SoundBank, settings: Sequence[str] = ()) -> VAEConfig:
-        seconds = float(np.quantile(bank.column("seconds"), 0.95))
         config = VAEConfig(
             sample_rate=bank.sample_rate,
             labels=bank.labels,
             clips=len(bank.clips()),
             hop_length=spectral.default_hop(bank.sample_rate),
-            seconds=round(min(max(seconds, 0.25), LONGEST_S), 2),
+            seconds=usual_longest(bank, most=LONGEST_S),
         )
         return override(config, settings)
 
     @property
     def pitch_range(self) -> tuple[float, float] | None:
-        pitches = self.memory_facts[:, 0][torch.isfinite(self.memory_facts[:, 0])]
-        return (float(pitches.min()), float(pitches.max())) if len(pitches) else None
+        return spanned(self.memory_facts[:, 0])
 
     @property
     def batch_spec(self) -> BatchSpec:
@@ -221,14 +218,14 @@ class VAE(AbstractModel):
         f0_hz, voiced = batch.f0_hz[:, 0], batch.voiced[:, 0]
         whole = self.whole(about).float()
         seconds = (batch.lengths / self.config.sample_rate).clamp(0.02, self.config.seconds)
-        midi = _midi(f0_hz)
-        centre = torch.nanmedian(torch.where(f0_hz > 0, midi, torch.nan), dim=1).values
+        heard = midi(f0_hz)
+        centre = torch.nanmedian(heard, dim=1).values
         pitched = torch.isfinite(centre)
         centre = torch.where(pitched, centre, 60.0)
         at = torch.arange(f0_hz.shape[1], device=f0_hz.device).expand_as(f0_hz)
         course, on = self._course(about, at)
         sounding = (f0_hz > 0).float()
-        off = (course - (midi - centre[:, None])).abs().clamp_max(24.0)
+        off = (course - (heard - centre[:, None]).nan_to_num(0.0)).abs().clamp_max(24.0)
         return {
             "length": (whole[:, 0] - torch.log(seconds)).abs().mean(),
             "pitch": ((whole[:, 1] - (centre - 60) / 12).abs() * pitched).sum() / pitched.sum().clamp_min(1),
@@ -287,7 +284,7 @@ class VAE(AbstractModel):
             on = (pitch > 0).float() if voiced is None else F.pad(voiced[:, 0], (0, pitch.shape[1] - voiced.shape[-1]))
         stiffness = features.inharmonicity(sound, pitch, **setting)
         mean, _ = self._posterior(sound, pitch, on, stiffness, lengths)
-        centre = torch.nanmedian(torch.where(pitch > 0, _midi(pitch), torch.nan), dim=1).values
+        centre = torch.nanmedian(midi(pitch), dim=1).values
         label = torch.full((len(sound),), UNKNOWN, device=sound.device)
         return Embedding(mean, centre, lengths / self.config.sample_rate, label)
 
@@ -304,7 +301,7 @@ class VAE(AbstractModel):
         at = torch.arange(frames, device=about.device).expand(len(about), -1)
         course, on = self._course(about, at)
         voiced = (on > 0).float()
-        f0_hz = torch.where(on > 0, 440.0 * 2.0 ** ((pitch[:, None] + course - 69) / 12), 0.0)[:, None]
+        f0_hz = hertz(torch.where(on > 0, pitch[:, None] + course, torch.nan))[:, None]
         h = self.decoder(about, at, f0_hz, voiced[:, None])
         phases = random_phases(at[0], self.head.n_fft // 2 + 1, seed=seed)[None]
         audio: Tensor = self.head(h, f0_hz, voiced[:, None], phases=phases)[0]
@@ -329,8 +326,7 @@ class VAE(AbstractModel):
         embedding = self.draw(condition, generator=generator)
         seed = int(torch.randint(0, 2**31, (1,), generator=generator, device=generator.device))
         audio = self.render(embedding, seconds=seconds, seed=seed)
-        # Every clip of a bank has its peak at full scale, and so should what is drawn from them.
-        return 0.98 * audio / audio.abs().amax((1, 2), keepdim=True).clamp_min(0.01)
+        return full_scale(audio)
 
     @torch.no_grad()
     def draw(self, condition: Condition, *, generator: torch.Generator) -> Embedding:
@@ -342,12 +338,7 @@ class VAE(AbstractModel):
         device, spread = self.memory.device, self.config.spread
         drawn = []
         for pitch, label in zip(condition.pitch.tolist(), condition.label.tolist(), strict=True):
-            weights = torch.ones(len(memory))
-            if label != UNKNOWN and (facts[:, 2] == label).any():
-                weights = (facts[:, 2] == label).float()
-            if math.isfinite(pitch) and (weights * torch.isfinite(facts[:, 0])).any():
-                near = torch.exp(-(facts[:, 0] - pitch).abs() / 4)
-                weights = weights * torch.nan_to_num(near, nan=0.0).clamp_min(1e-6)
+            weights = suiting(facts[:, 0], facts[:, 2], pitch=pitch, label=label)
             row = int(torch.multinomial(weights, 1, generator=generator))
             kin = memory[facts[:, 2] == facts[row, 2]]
             kin = kin if len(kin) >= 4 else memory
@@ -362,7 +353,3 @@ class VAE(AbstractModel):
             seconds=torch.full((len(drawn),), torch.nan, device=device),
             label=torch.tensor([label for _, _, label in drawn], device=device),
         )
-
-
-def _midi(f0_hz: Tensor) -> Tensor:
-    return 69 + 12 * torch.log2(f0_hz.clamp_min(1.0) / 440)

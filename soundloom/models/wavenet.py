@@ -25,7 +25,7 @@ from soundloom.condition import AS_LEARNT, Condition, Manner
 from soundloom.config import override
 from soundloom.errors import ConfigError, ModelError
 from soundloom.models import wavekernel
-from soundloom.models.base import EVERYTHING, AbstractModel, Player, Update
+from soundloom.models.base import EVERYTHING, AbstractModel, Player, Update, random_crops
 from soundloom.models.conditioning import ConditionEncoder
 from soundloom.models.gate import gated
 from soundloom.models.layers import Stack, autocast
@@ -59,7 +59,7 @@ class WaveNetConfig:
     semitones: float = 1.0  # augmentation: pitch up or down by at most this
     gain_db: float = 6.0
     free: float = 0.1  # share of training sounds without mel frames
-    drop: float = 0.2  # of each of the other conditions
+    nothing: float = 0.2  # of the sounds are learnt without any condition
 
     def __post_init__(self) -> None:
         if self.channels != 1:
@@ -153,14 +153,7 @@ class WaveNet(AbstractModel):
     def batch_spec(self) -> BatchSpec:
         c = self.config
         frames = max(2, round(c.seconds * c.sample_rate / c.hop_length))
-        return BatchSpec(
-            size=c.batch,
-            samples=frames * c.hop_length,
-            hop_length=c.hop_length,
-            align="random",
-            semitones=c.semitones,
-            gain_db=c.gain_db,
-        )
+        return random_crops(c, frames=frames)
 
     def players(self) -> Mapping[str, Player]:
         return {"wavenet": Player(tuple(self.parameters()), self.config.learning_rate)}
@@ -168,7 +161,7 @@ class WaveNet(AbstractModel):
     # --- training -------------------------------------------------------------------------------------------------
 
     def train_step(self, batch: Batch, *, step: int, generator: torch.Generator, update: Update) -> dict[str, float]:
-        condition = batch.condition.dropped(self.config.drop, generator=generator)
+        condition = batch.condition.dropped(self.config.nothing, generator=generator)
         free = torch.rand(len(batch), generator=generator, device=generator.device) < self.config.free
         audio = quantised(batch.audio[:, 0])
         nats = -self.log_likelihood(audio, condition, free=free.to(audio.device)).mean()
