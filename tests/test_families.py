@@ -103,6 +103,18 @@ def test_it_goes_on_for_as_long_as_asked(runs, bank, family):
         assert run.go_on(before, seconds=0.3).seconds == pytest.approx(0.3, abs=1e-4)
 
 
+def test_a_banks_codes_are_taken_once(runs, bank, monkeypatch):
+    """The copy that measures the pace and the run itself are two models, with the same codec and bank."""
+    flow = checkpoint.load(runs["flow"], device="cpu")
+    flow.prepare(bank, fresh=False)
+    encoded = []
+    monkeypatch.setattr(type(flow.space.codec), "encode", lambda self, *given, **more: encoded.append(given))
+    again = checkpoint.load(runs["flow"], device="cpu")
+    again.prepare(bank, fresh=False)
+    assert encoded == []
+    assert again.space.known(0) is flow.space.known(0)
+
+
 @pytest.mark.parametrize("family", ["flow", "rnn", "wavenet"])
 def test_an_evaluation_runs_through(runs, bank, family):
     result = evaluate(Run.load(runs[family], device="cpu"), bank, samples=20, most=2)

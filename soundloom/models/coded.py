@@ -15,6 +15,7 @@ of 3 % of a piano string's glide is nothing. An asked pitch takes the place of t
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -79,6 +80,11 @@ class Known:
     centre: float
 
 
+# The codes of a bank's clips by codec and device, gone with the bank: the copy of a model that measures the pace of a
+# run, and the run after it, take them once.
+_CODES: WeakKeyDictionary[SoundBank, dict[str, dict[int, Known]]] = WeakKeyDictionary()
+
+
 class CodeSpace(nn.Module):
     """The codec, frozen, and the way between its codes and the sequences that a family models."""
 
@@ -126,18 +132,21 @@ class CodeSpace(nn.Module):
 
     def prepare(self, bank: SoundBank, folder: str, *, fresh: bool) -> None:
         """Looks at the bank; `fresh`: takes the codec's weights from its folder and measures what is usual first."""
-        self._bank, self._known, self._silence = bank, {}, None
         if fresh:
-            self._measure(bank, folder)
+            weights, _ = checkpoint.read_tensors(Path(folder) / "model.safetensors")
+            own = {name: weights[name] for name in self.codec.state_dict() if name in weights}
+            checkpoint.fill(self.codec, own, where=folder)
+        key = f"{checkpoint.fingerprint(self.codec.state_dict())} {self.mean.device}"
+        self._bank, self._silence = bank, None
+        self._known = _CODES.setdefault(bank, {}).setdefault(key, {})
+        if fresh:
+            self._measure(bank)
         if bank.column("seconds")[bank.clips("train")].sum() <= AT_ONCE_S:  # or else as they are drawn
             for clip in bank.clips("train"):
                 self.known(int(clip))
 
-    def _measure(self, bank: SoundBank, folder: str) -> None:
-        """The codec's weights, and what is usual in the bank's codes."""
-        weights, _ = checkpoint.read_tensors(Path(folder) / "model.safetensors")
-        own = {name: weights[name] for name in self.codec.state_dict() if name in weights}
-        checkpoint.fill(self.codec, own, where=folder)
+    def _measure(self, bank: SoundBank) -> None:
+        """What is usual in the bank's codes."""
         known = [self.known(int(clip)) for clip in spread_evenly(bank.clips("train"), MEASURED)]
         z = torch.cat([one.z for one in known])
         self.mean.copy_(z.mean(0))
