@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,16 +52,19 @@ class Event:
     """Something that happens at a frame of the block being processed.
 
     `kind` "on" and "off" carry `note`, a number that pairs them (two notes of one pitch may sound at once);
-    `pitch` is a MIDI number and may be fractional; `velocity` is 0 to 1. "set" gives `param` a `value`.
+    `pitch` is a MIDI number and may be fractional; `velocity` is 0 to 1. "set" gives `param` a `value`; "bend" moves
+    all that sounds by `value` semitones; "pedal" holds what is released while `value` is 0.5 or more; "stop" fades
+    all at once. `part` says whom it is for, where several instruments play (`mixer.Mixer`).
     """
 
     frame: int
-    kind: Literal["on", "off", "set"]
+    kind: Literal["on", "off", "set", "bend", "pedal", "stop"]
     note: int = 0
     pitch: float = 60.0
     velocity: float = 0.8
     param: str = ""
     value: float = 0.0
+    part: int = 0
 
 
 class AbstractInstrument(ABC):
@@ -73,6 +76,7 @@ class AbstractInstrument(ABC):
     """
 
     params: tuple[Param, ...]
+    channels: int = 1  # of what `process` returns
 
     @abstractmethod
     def init_state(self, sample_rate: int, *, seed: int = 0) -> Any: ...
@@ -81,10 +85,34 @@ class AbstractInstrument(ABC):
     def process(self, state: Any, events: Sequence[Event], n: int) -> tuple[NDArray[np.float32], Any]:
         """The next n samples, [C, n] float32, with `events` (sorted by frame, 0 <= frame < n) taking effect in them."""
 
-    def values(self, settings: dict[str, float]) -> dict[str, float]:
+    def values(self, settings: Mapping[str, float]) -> dict[str, float]:
         """All parameters, the defaults overridden by `settings`; unknown names and values out of range are refused."""
-        known = {param.name: param for param in self.params}
-        for name in settings:
-            if name not in known:
-                raise ConfigError(f"{type(self).__name__} has no parameter '{name}': {did_you_mean(name, known)}")
-        return {name: param.checked(settings.get(name, param.default)) for name, param in known.items()}
+        return checked(self, settings)
+
+
+class AbstractEffect(ABC):
+    """What changes sound: the same contract as an instrument's, with stereo audio in. Any split into blocks gives the
+    same audio; finite at every corner of the parameters; silence in, silence out some time later."""
+
+    params: tuple[Param, ...]
+
+    @abstractmethod
+    def init_state(self, sample_rate: int) -> Any: ...
+
+    @abstractmethod
+    def process(
+        self, state: Any, events: Sequence[Event], audio: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], Any]:
+        """The next block [2, n] -> [2, n]; only "set" events mean something to it."""
+
+    def values(self, settings: Mapping[str, float]) -> dict[str, float]:
+        return checked(self, settings)
+
+
+def checked(knobs: AbstractInstrument | AbstractEffect, settings: Mapping[str, float]) -> dict[str, float]:
+    """All parameters, the defaults overridden by `settings`; unknown names and values out of range are refused."""
+    known = {param.name: param for param in knobs.params}
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"{type(knobs).__name__} has no parameter '{name}': {did_you_mean(name, known)}")
+    return {name: param.checked(settings.get(name, param.default)) for name, param in known.items()}

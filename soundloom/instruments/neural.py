@@ -101,11 +101,11 @@ class OneShot(AbstractPolyphonic):
             last = len(row["sound"])
             if row["off_age"] >= 0:
                 last = min(last, row["off_age"] + int(math.log(SILENT) / math.log(knobs["release_factor"])))
-            age = np.arange(row["age"], min(row["age"] + len(out), last))
+            age = np.arange(row["age"], min(row["age"] + out.shape[1], last))
             level = row["gain"] * np.minimum((age + 1) / knobs["attack"], 1.0)
             if row["off_age"] >= 0:
                 level *= knobs["release_factor"] ** (age - row["off_age"] + 1)
-            out[: len(age)] += level * row["sound"][age]
-            row["age"] += len(out)
+            out[0, : len(age)] += level * row["sound"][age]
+            row["age"] += out.shape[1]
             if row["age"] >= last:
                 row["active"] = 0

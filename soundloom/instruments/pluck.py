@@ -69,7 +69,7 @@ class Pluck(AbstractPolyphonic):
         return np.array([derived[0]["gain"], *[0.0] * (2 * len(BODY))])
 
     def _finish(self, state: Voices, block: NDArray[np.float64]) -> None:
-        _resonate(block, state.after, state.derived)
+        _resonate(block[0], state.after, state.derived)
 
     def _memory_samples(self, sample_rate: int) -> int:
         return math.ceil(sample_rate / LOWEST_HZ) + 2
@@ -106,7 +106,7 @@ class Pluck(AbstractPolyphonic):
         _excite(state.memory[slot, :delay], row["key"], knobs["pick_position"], softness, knobs["noise"])
 
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        _render(rows, memory, state.derived, out)
+        _render(rows, memory, state.derived, out[0])
 
 
 @njit(cache=True)

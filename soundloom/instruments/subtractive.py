@@ -100,7 +100,7 @@ class Subtractive(AbstractPolyphonic):
 
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         waves, offsets, bits, harmonics = tables()
-        _render(rows, state.derived, waves, offsets, bits, harmonics, float(state.sample_rate), out)
+        _render(rows, state.derived, waves, offsets, bits, harmonics, float(state.sample_rate), out[0])
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """What polyphonic engines share: which note sounds on which voice, to the sample, and stealing without a click."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ SILENT = 1e-5  # -100 dB: a voice below this is over
 # What every engine knows of a voice; an engine appends its own fields and its kernel reads the whole as a record.
 FIELDS: list[tuple[str, str]] = [
     ("active", "i8"),  # 1 while it sounds
-    ("held", "i8"),  # 1 until its "off"
+    ("held", "i8"),  # 1 until its "off", or until the pedal comes up after it
+    ("down", "i8"),  # 1 until its "off"
+    ("group", "i8"),  # voices of one group, where it is not 0, silence each other: an open hat and a closed one
     ("note", "i8"),  # the number that pairs "on" and "off"
     ("serial", "i8"),  # how many notes were started before this one
     ("age", "i8"),  # samples since it started: the grid of its control rate
@@ -31,7 +34,8 @@ class Voices:
 
     `rows` [K] is a record a voice; `memory` [K, L] the delay line of a voice, for engines that have one; `params` and
     `derived` [1] are the knobs and what follows from them; `after` is what the treatment of the sum remembers;
-    `tail` [F] is the faded rest of stolen voices, still to be heard.
+    `tail` [C, F] is the faded rest of stolen voices, still to be heard. `bend` is in semitones;
+    `last_pitch` is that of the note started last, NaN before the first.
     """
 
     sample_rate: int
@@ -44,10 +48,16 @@ class Voices:
     tail: NDArray[np.float64]
     tail_left: int = 0
     serial: int = 0
+    bend: float = 0.0
+    pedal: bool = False
+    last_pitch: float = math.nan
 
 
 class AbstractPolyphonic(AbstractInstrument):
     """An engine of K equal voices. It says how a voice starts and how voices sound; this class says which and when.
+
+    The pedal, groups that silence each other, and stealing are dealt with here; the bend (`state.bend`, semitones)
+    is the engine's to follow, in a way that no split into blocks changes.
 
     Note-ons take the first free voice; when none is free, the oldest released one is stolen, else the oldest. The
     stolen voice's next 5 ms are rendered at once, faded out, and added to what follows: no click, however many notes
@@ -71,7 +81,7 @@ class AbstractPolyphonic(AbstractInstrument):
 
     @abstractmethod
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        """Add the next `len(out)` samples of the active voices to `out`, and advance them."""
+        """Add the next n samples of the active voices to `out` [C, n], and advance them."""
 
     def _memory_samples(self, sample_rate: int) -> int:
         """How long a voice's delay line is."""
@@ -82,7 +92,7 @@ class AbstractPolyphonic(AbstractInstrument):
         return np.zeros(0)
 
     def _finish(self, state: Voices, block: NDArray[np.float64]) -> None:
-        """What happens to the sum of the voices, in place."""
+        """What happens to the sum of the voices [C, n], in place."""
 
     def init_state(self, sample_rate: int, *, seed: int = 0) -> Voices:
         derived = self._derive(self.settings, sample_rate)
@@ -94,36 +104,45 @@ class AbstractPolyphonic(AbstractInstrument):
             values=dict(self.settings),
             derived=derived,
             after=self._init_after(derived),
-            tail=np.zeros(round(FADE_S * sample_rate)),
+            tail=np.zeros((self.channels, round(FADE_S * sample_rate))),
         )
 
     def process(self, state: Voices, events: Sequence[Event], n: int) -> tuple[NDArray[np.float32], Voices]:
-        block = np.zeros(n)
+        block = np.zeros((self.channels, n))
         at = 0
         for event in events:
-            self._advance(state, block[at : event.frame])
+            self._advance(state, block[:, at : event.frame])
             at = event.frame
             if event.kind == "on":
                 self._on(state, event)
             elif event.kind == "off":
-                rows = state.rows
-                rows["held"][(rows["note"] == event.note) & (rows["active"] == 1)] = 0
-            else:
+                self._off(state, event.note)
+            elif event.kind == "set":
                 state.values[event.param] = self.values({event.param: event.value})[event.param]
                 state.derived = self._derive(state.values, state.sample_rate)
-        self._advance(state, block[at:])
-        return block[None].astype(np.float32), state
+            elif event.kind == "bend":
+                state.bend = event.value
+            elif event.kind == "pedal":
+                state.pedal = event.value >= 0.5
+                if not state.pedal:
+                    state.rows["held"] = state.rows["down"]
+            else:
+                self._silence(state, state.rows["active"] == 1)
+        self._advance(state, block[:, at:])
+        return block.astype(np.float32), state
 
     def _advance(self, state: Voices, block: NDArray[np.float64]) -> None:
-        if not len(block):
+        n = block.shape[1]
+        if not n:
             return
         if state.rows["active"].any():
             self._render(state, state.rows, state.memory, block)
         if state.tail_left:
-            m = min(len(block), len(state.tail))
-            block[:m] += state.tail[:m]
-            state.tail[: -m or None] = state.tail[m:] if m < len(state.tail) else 0.0
-            state.tail[len(state.tail) - m :] = 0.0
+            fade = state.tail.shape[1]
+            m = min(n, fade)
+            block[:, :m] += state.tail[:, :m]
+            state.tail[:, : fade - m] = state.tail[:, m:].copy()
+            state.tail[:, fade - m :] = 0.0
             state.tail_left = max(state.tail_left - m, 0)
         self._finish(state, block)
 
@@ -134,18 +153,36 @@ class AbstractPolyphonic(AbstractInstrument):
         state.rows[slot] = np.zeros((), self.row)
         state.memory[slot] = 0.0
         row = state.rows[slot]
-        row["active"], row["held"], row["note"], row["serial"] = 1, 1, event.note, state.serial
+        row["active"], row["held"], row["down"], row["note"], row["serial"] = 1, 1, 1, event.note, state.serial
         row["key"] = _key(state.seed, state.serial)
         state.serial += 1
         self._start(state, slot, event)
+        state.last_pitch = event.pitch
+        if row["group"]:
+            rows = state.rows
+            self._silence(
+                state, (rows["group"] == row["group"]) & (rows["serial"] != row["serial"]) & (rows["active"] == 1)
+            )
+
+    def _off(self, state: Voices, note: int) -> None:
+        mine = (state.rows["note"] == note) & (state.rows["active"] == 1)
+        state.rows["down"][mine] = 0
+        if not state.pedal:
+            state.rows["held"][mine] = 0
+
+    def _silence(self, state: Voices, which: NDArray[np.bool_]) -> None:
+        """Voices end now: their next 5 ms go on, fading."""
+        for slot in np.flatnonzero(which):
+            self._steal(state, int(slot))
+            state.rows["active"][slot] = 0
 
     def _slot(self, rows: NDArray[Any]) -> int:
         # In this order: free ones first, then released ones, then by age.
         return int(np.lexsort((rows["serial"] * rows["active"], rows["held"], rows["active"]))[0])
 
     def _steal(self, state: Voices, slot: int) -> None:
-        fade = len(state.tail)
-        rest = np.zeros(fade)
+        fade = state.tail.shape[1]
+        rest = np.zeros_like(state.tail)
         self._render(state, state.rows[slot : slot + 1], state.memory[slot : slot + 1], rest)
         state.tail += rest * (0.5 + 0.5 * np.cos(np.pi * np.arange(fade) / fade))
         state.tail_left = fade

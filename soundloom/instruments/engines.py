@@ -1,0 +1,30 @@
+"""Engines and effects by name; a module is loaded when it is first asked for, so what is not played costs nothing."""
+
+import importlib
+from typing import Any
+
+from soundloom.config import did_you_mean
+from soundloom.errors import ConfigError
+
+ENGINES = {
+    "subtractive": "subtractive:Subtractive",
+    "pluck": "pluck:Pluck",
+}
+EFFECTS: dict[str, str] = {}
+
+
+def engine(name: str) -> Any:
+    """The class of an engine: called with `settings` and `voices`, it gives an instrument."""
+    return _named(name, ENGINES, "engine")
+
+
+def effect(name: str) -> Any:
+    """The class of an effect: called with `settings`, it gives an `AbstractEffect`."""
+    return _named(name, EFFECTS, "effect")
+
+
+def _named(name: str, known: dict[str, str], what: str) -> Any:
+    if name not in known:
+        raise ConfigError(f"there is no {what} '{name}': {did_you_mean(name, known)}")
+    module, _, cls = known[name].partition(":")
+    return getattr(importlib.import_module(f"soundloom.instruments.{module}"), cls)
