@@ -1,7 +1,7 @@
 """A plucked string: a delay line as long as the period, fed back through a loss filter (Karplus and Strong, 1983).
 
-In tune to a fraction of a cent: the delays of the loss filter and of a fractional allpass are worked out at the pitch
-itself (Jaffe and Smith, 1983).
+In tune to a fraction of a cent, and while the pitch bends: the line is read between its samples, at a delay that may
+move with every sample, less the delay of the loss filter at the pitch itself (Jaffe and Smith, 1983).
 """
 
 import math
@@ -15,10 +15,16 @@ from numpy.typing import NDArray
 from soundloom.instruments.base import Event, Param
 from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices, white
 
-LOWEST_HZ = 8.0  # just below MIDI 0: how long the delay lines are
+LOWEST_HZ = 7.0  # MIDI 0, bent down by two semitones: how long the delay lines are
+HALF = 8  # a read between the samples takes this many on either side (Lagrange: flat to 15 kHz, never above 1)
 # A guitar-sized box: the air in it, its top, the second mode of its top (hertz, quality, level).
 BODY = ((103.0, 9.0, 1.0), (206.0, 12.0, 0.8), (412.0, 10.0, 0.5))
-TICK = 64  # samples between two looks at whether a voice is over, on the grid of its age
+TICK = 64  # samples between two looks at the bend and at whether a voice is over, on the grid of its age
+# Barycentric weights of Lagrange's polynomial over 2, 4, ... 16 points; [half, point], centred.
+WEIGHTS = np.zeros((HALF + 1, 2 * HALF))
+for _half in range(1, HALF + 1):
+    for _point in range(2 * _half):
+        WEIGHTS[_half, HALF - _half + _point] = (-1) ** _point * math.comb(2 * _half - 1, _point)
 
 
 class Pluck(AbstractPolyphonic):
@@ -47,8 +53,9 @@ class Pluck(AbstractPolyphonic):
     row = np.dtype(
         [
             *FIELDS,
-            *[(name, "i8") for name in ("delay", "position", "last_age")],
-            *[(name, "f8") for name in ("loss", "loop_gain", "allpass", "low", "x1", "y1", "gain", "env")],
+            *[(name, "i8") for name in ("at", "last_age")],  # at: where in its memory the line is written next
+            *[(name, "f8") for name in ("pitch", "bent", "delay", "delay_step")],  # at the tick's start, per sample
+            *[(name, "f8") for name in ("loss", "loop_gain", "low", "gain", "env")],
         ]
     )
 
@@ -72,11 +79,11 @@ class Pluck(AbstractPolyphonic):
         _resonate(block[0], state.after, state.derived)
 
     def _memory_samples(self, sample_rate: int) -> int:
-        return math.ceil(sample_rate / LOWEST_HZ) + 2
+        return math.ceil(1.25 * sample_rate / LOWEST_HZ) + 8 * HALF + TICK
 
     def _start(self, state: Voices, slot: int, event: Event) -> None:
         row, knobs = state.rows[slot], state.values
-        hz = 440.0 * 2 ** ((event.pitch - 69) / 12)
+        hz = 440.0 * 2 ** ((event.pitch + state.bend - 69) / 12)
         period = state.sample_rate / hz
         if period < 4 or event.velocity <= 0:
             row["active"] = 0
@@ -86,14 +93,9 @@ class Pluck(AbstractPolyphonic):
         # delay a third of the period at most.
         loss = 0.9 * knobs["damping"] ** 1.5 * min(1.0, period / 100)
         loss = min(loss, (period / 3) / (1 + period / 3))
-        loss_delay = math.atan2(loss * math.sin(omega), 1 - loss * math.cos(omega)) / omega
         loss_gain = (1 - loss) / math.sqrt(1 - 2 * loss * math.cos(omega) + loss * loss)
-        # A whole number of samples, and a first-order allpass for the rest (0.5 to 1.5), exact at the fundamental.
-        rest = period - loss_delay
-        delay = int(rest - 0.5)
-        rest -= delay
-        row["delay"], row["loss"] = delay, loss
-        row["allpass"] = math.sin((1 - rest) * omega / 2) / math.sin((1 + rest) * omega / 2)
+        row["pitch"], row["bent"], row["loss"] = event.pitch, state.bend, loss
+        row["delay"] = _delay(event.pitch + state.bend, loss, float(state.sample_rate))
         wanted = 0.001 ** (1 / (hz * knobs["decay_s"]))
         row["loop_gain"] = min(wanted / loss_gain, 1 - 1e-6)
         decay_s = math.log(0.001) / (hz * math.log(row["loop_gain"] * loss_gain))
@@ -103,19 +105,32 @@ class Pluck(AbstractPolyphonic):
         hard = knobs["brightness"] * (1 - knobs["velocity_brightness"] * (1 - event.velocity))
         # The pluck falls by 6 dB an octave from harmonic 1 (felt) or 17 (steel), at every pitch the same.
         softness = math.exp(-2 * math.pi * (1 + 16 * hard * hard) / period)
-        _excite(state.memory[slot, :delay], row["key"], knobs["pick_position"], softness, knobs["noise"])
+        row["at"] = _excite(
+            state.memory[slot], float(row["delay"]), row["key"], knobs["pick_position"], softness, knobs["noise"]
+        )
 
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        _render(rows, memory, state.derived, out[0])
+        _render(rows, memory, state.derived, state.bend, float(state.sample_rate), out[0])
 
 
 @njit(cache=True)
-def _excite(line, key, pick_position, softness, noise):  # type: ignore[no-untyped-def]
+def _delay(pitch, loss, sample_rate):  # type: ignore[no-untyped-def]
+    """How long the line is for a pitch: the period less the delay of the loss filter at that pitch."""
+    omega = 2 * math.pi * 440.0 * 2.0 ** ((pitch - 69.0) / 12.0) / sample_rate
+    delay = (2 * math.pi - math.atan2(loss * math.sin(omega), 1 - loss * math.cos(omega))) / omega
+    return min(max(delay, 2.01), 1.2 * sample_rate / LOWEST_HZ)
+
+
+@njit(cache=True)
+def _excite(memory, delay, key, pick_position, softness, noise):  # type: ignore[no-untyped-def]
     """Fill the string with one period of the pluck: a click and noise, softened, less itself from the other side.
 
     The difference puts a notch on every harmonic with a node where the string is plucked, and takes out the DC.
+    The period goes around once more ahead of it, for the reads between samples. Returns where the line goes on.
     """
-    n = len(line)
+    n = int(delay)
+    start = 2 * HALF
+    line = memory[start : start + n]
     raw = np.empty(n)
     for i in range(n):
         raw[i] = noise * white(key, i)
@@ -137,37 +152,89 @@ def _excite(line, key, pick_position, softness, noise):  # type: ignore[no-untyp
     scale = min(0.35 / math.sqrt(rms), 1.0 / peak)
     for i in range(n):
         line[i] = raw[i] * scale
+    for i in range(start):
+        memory[i] = line[(i - start) % n]
+    return start + n
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _render(rows, memory, params, out):  # type: ignore[no-untyped-def]
-    """Add all active strings to `out` [n]: out of the line, loss, allpass, back into the line."""
+def _between(taps, fraction, half):  # type: ignore[no-untyped-def]
+    """Fill `taps` with Lagrange's weights for a value `fraction` of a sample behind the middle point."""
+    total = 0.0
+    for k in range(2 * HALF):
+        taps[k] = WEIGHTS[half, k] / (fraction - (k - (HALF - 1)) + 1e-12)
+        total += taps[k]
+    for k in range(2 * HALF):
+        taps[k] /= total
+
+
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
+def _read(line, at, m, delay, step, half, taps, out):  # type: ignore[no-untyped-def]
+    """What the line held `delay + (j + 1) step` samples before sample at + j, for j < m: into `out`."""
+    if step == 0:
+        whole = math.ceil(delay)
+        _between(taps, whole - delay, half)
+        first = at - whole - (HALF - 1)
+        for j in range(m):
+            out[j] = 0.0
+        for k in range(HALF - half, HALF + half):
+            tap = taps[k]
+            for j in range(m):
+                out[j] += tap * line[first + k + j]
+    else:
+        for j in range(m):
+            d = delay + (j + 1) * step
+            whole = math.ceil(d)
+            _between(taps, whole - d, half)
+            first = at + j - whole - (HALF - 1)
+            y = 0.0
+            for k in range(HALF - half, HALF + half):
+                y += taps[k] * line[first + k]
+            out[j] = y
+
+
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
+def _render(rows, memory, params, bend, sample_rate, out):  # type: ignore[no-untyped-def]
+    """Add all active strings to `out` [n]: out of the line, loss, back into the line."""
     p = params[0]
     n = len(out)
+    taps, read = np.empty(2 * HALF), np.empty(TICK)
+    glide = 1.0 - math.exp(-TICK / (0.005 * sample_rate))  # the bend glides in 5 ms
     for i in range(len(rows)):
         v = rows[i]
         line = memory[i]
-        at = 0
-        while at < n and v.active == 1:
-            m = min(TICK - v.age % TICK, n - at)
-            position, delay = v.position, v.delay
-            low, x1, y1, env, gain = v.low, v.x1, v.y1, v.env, v.gain
-            loss, loop_gain, allpass = v.loss, v.loop_gain, v.allpass
+        size = len(line)
+        done = 0
+        while done < n and v.active == 1:
+            step = v.age % TICK
+            if step == 0:
+                v.delay += TICK * v.delay_step
+                v.delay_step = 0.0
+                if v.bent != bend:
+                    v.bent = bend if abs(bend - v.bent) < 1e-3 else v.bent + (bend - v.bent) * glide
+                    v.delay_step = (_delay(v.pitch + v.bent, v.loss, sample_rate) - v.delay) / TICK
+            delay = v.delay + step * v.delay_step
+            shortest = int(min(v.delay, v.delay + TICK * v.delay_step))  # whole samples
+            half = min(max(shortest // 3, 1), HALF)
+            m = min(min(TICK - step, n - done), max(shortest - half, 1))
+            if v.at + m > size:  # the line slides along its memory, and back to the front when it reaches the end
+                keep = math.ceil(max(delay, v.delay + TICK * v.delay_step)) + 2 * HALF
+                for j in range(keep):
+                    line[j] = line[v.at - keep + j]
+                v.at = keep
+            _read(line, v.at, m, delay, v.delay_step, half, taps, read)
+            low, env, gain = v.low, v.env, v.gain
+            loss, strength = v.loss, v.loop_gain * (1.0 - v.loss)
             fade = 1.0 if v.held == 1 else p.release_factor
-            strength = loop_gain * (1.0 - loss)
             for j in range(m):
-                low = strength * line[position] + loss * low
-                y1 = allpass * (low - y1) + x1
-                x1 = low
-                line[position] = y1
-                position += 1
-                if position == delay:
-                    position = 0
+                low = strength * read[j] + loss * low
+                line[v.at + j] = low
                 env *= fade
-                out[at + j] += gain * env * y1
-            v.position, v.low, v.x1, v.y1, v.env = position, low, x1, y1, env
+                out[done + j] += gain * env * low
+            v.at += m
+            v.low, v.env = low, env
             v.age += m
-            at += m
+            done += m
             if v.age % TICK == 0 and (env < SILENT or v.age > v.last_age):
                 v.active = 0
 

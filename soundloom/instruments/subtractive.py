@@ -64,6 +64,7 @@ class Subtractive(AbstractPolyphonic):
         [
             *FIELDS,
             *[(name, "f8") for name in ("pitch", "velocity", "env", "filter_env", "ic1", "ic2", "shaped", "dc")],
+            ("bent", "f8"),  # semitones: the bend, gliding
             *[
                 (name, "f8") for name in ("cutoff", "octave", "g", "g_step", "gain", "gain_step")
             ],  # g, gain: at the tick's start
@@ -100,7 +101,7 @@ class Subtractive(AbstractPolyphonic):
 
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         waves, offsets, bits, harmonics = tables()
-        _render(rows, state.derived, waves, offsets, bits, harmonics, float(state.sample_rate), out[0])
+        _render(rows, state.derived, state.bend, waves, offsets, bits, harmonics, float(state.sample_rate), out[0])
 
 
 @functools.cache
@@ -166,7 +167,7 @@ def _shape(buffer, m, step, phase, increment, bend, shape, width, level, waves, 
 @njit(cache=True)
 def _increment(v, p, age, sample_rate):  # type: ignore[no-untyped-def]
     """How far oscillator 1 moves a sample at an age: a closed form, in 1 / PHASE_ONE of a period."""
-    pitch = v.pitch
+    pitch = v.pitch + v.bent
     seconds = age / sample_rate
     if p.pitch_env_semitones != 0:
         pitch += p.pitch_env_semitones * math.exp(-seconds / p.pitch_env_s)
@@ -182,14 +183,17 @@ def _filter_gain(octave, sample_rate):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _tick(v, p, sample_rate):  # type: ignore[no-untyped-def]
+def _tick(v, p, bend, sample_rate):  # type: ignore[no-untyped-def]
     """Work out where pitch, cutoff and gain go until the next tick; what does not move is not worked out again."""
     first = v.age == 0
     v.phase1 = (v.phase1 + TICK * v.increment1 + (TICK * (TICK - 1) >> 1) * v.bend1) & PHASE_MASK
     v.phase2 = (v.phase2 + TICK * v.increment2 + (TICK * (TICK - 1) >> 1) * v.bend2) & PHASE_MASK
-    moves = p.vibrato_cents > 0 or p.pitch_env_semitones != 0
+    if first:
+        v.bent = bend
+    moves = p.vibrato_cents > 0 or p.pitch_env_semitones != 0 or v.bent != bend
     if first or moves or v.bend1 != 0:
         start = _increment(v, p, v.age, sample_rate)
+        v.bent = bend if abs(bend - v.bent) < 1e-4 else v.bent + (bend - v.bent) * p.smoothing
         end = _increment(v, p, v.age + TICK, sample_rate) if moves else start
         v.increment1, v.bend1 = start, (end - start) // TICK
     v.increment2, v.bend2 = int(v.increment1 * p.osc2_ratio), int(v.bend1 * p.osc2_ratio)
@@ -220,7 +224,7 @@ def _tick(v, p, sample_rate):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _render(rows, params, waves, offsets, bits, harmonics, sample_rate, out):  # type: ignore[no-untyped-def]
+def _render(rows, params, bend, waves, offsets, bits, harmonics, sample_rate, out):  # type: ignore[no-untyped-def]
     """Add all active voices to `out` [n], tick by tick: oscillators, filter, drive, level.
 
     The filter is the trapezoidal (zero-delay-feedback) state-variable filter of Simper ("Linear Trap Optimised SVF",
@@ -245,7 +249,7 @@ def _render(rows, params, waves, offsets, bits, harmonics, sample_rate, out):  #
         while at < n and v.active == 1:
             step = v.age % TICK
             if step == 0:
-                _tick(v, p, sample_rate)
+                _tick(v, p, bend, sample_rate)
             m = min(TICK - step, n - at)
             buffer[:] = 0.0
             if p.osc1_level > 0:
