@@ -1,51 +1,67 @@
 """Standard MIDI files, read into a `Score` and written from one."""
 
+import io
+import struct
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import mido
 
 from soundloom.errors import ScoreError
 from soundloom.paths import replacing
-from soundloom.score import Note, Score
+from soundloom.score import Control, Note, Score
 
 MICROSECONDS = 1e-6
+BEND_SEMITONES = 2.0  # of a full bend, until the file says otherwise
+LARGEST = 1 << 28  # bytes: an hour of the densest music has a few millions
 _TICKS_PER_BEAT = 9600  # at 120 beats a minute a tick is 52 us: finer than what is heard
-_SUSTAIN = 64
+_DATA, _DATA_FINE, _NUMBER_FINE, _NUMBER = 6, 38, 100, 101  # the controllers by which a file sets the bend's range
 
 
 def read(path: Path | str) -> Score:
-    """The notes of a MIDI file in seconds, with its tempo map and sustain pedal; `channel` is 0 to 15 (drums are 9).
+    """The notes of a MIDI file in seconds, by its tempo map, with programs, bends, pressure and controllers.
 
-    A note that is struck again ends first the one that was struck first; a note that is never released ends with the
-    file; one held by the pedal ends when the pedal comes up. Bends and programs are not read: a `Note` has one pitch.
-    What is no MIDI file, or a damaged one, is refused with `ScoreError`.
+    Also in a RIFF wrapping (.rmi). `channel` is 0 to 15 (drums are 9). Notes last as long as their keys are down: the
+    pedal is a control (number 64). A note that is struck again ends first the one that was struck first; a note that
+    is never released ends with the file. A tempo of 0 is passed over. What is no MIDI file, or a damaged one, is
+    refused with `ScoreError`.
     """
     try:
-        file = mido.MidiFile(str(path), clip=True)
+        content = _bytes(Path(path))
     except OSError as error:
         raise ScoreError(f"cannot read {path}: {error.strerror or error}; give a standard MIDI file (.mid)") from None
+    try:
+        file = mido.MidiFile(file=io.BytesIO(content), clip=True)
     except Exception as error:  # mido lets whatever its parser trips over escape: EOFError, IndexError, its own
         raise ScoreError(f"{path} is damaged, or no MIDI file ({error or type(error).__name__})") from None
     if file.type == 2:
         raise ScoreError(f"{path} is a MIDI file of type 2 (separate patterns): save it as type 0 or 1")
     if file.ticks_per_beat == 0:
         raise ScoreError(f"{path} has 0 ticks a beat: the file is damaged")
-    return Score(tuple(sorted(_notes(file), key=lambda note: (note.start_s, note.channel, note.pitch))))
+    reader = _Reader()
+    for reader.now, message in _timed(file):
+        reader.take(message)
+    return reader.score()
 
 
 def write(path: Path | str, score: Score) -> None:
     """The score as a MIDI file of type 0 at 120 beats a minute. Pitches are rounded to semitones, times to 52 us."""
     per_second = 2 * _TICKS_PER_BEAT
-    events = []
-    for note in score.notes:
+    events: list[tuple[int, int, mido.Message]] = []
+    program: dict[int, int] = {}
+    for note in sorted(score.notes, key=lambda note: note.start_s):
         if not 0 <= note.channel <= 15:
             raise ScoreError(f"the note at {note.start_s:g} s is on channel {note.channel}: MIDI has 0 to 15")
         pitch, velocity = min(max(round(note.pitch), 0), 127), min(max(round(note.velocity * 127), 1), 127)
         start = round(note.start_s * per_second)
         end = max(round((note.start_s + note.seconds) * per_second), start + 1)
-        events.append((start, 1, mido.Message("note_on", note=pitch, velocity=velocity, channel=note.channel)))
+        if note.program != program.get(note.channel, 0):
+            program[note.channel] = note.program
+            events.append((start, 1, mido.Message("program_change", program=note.program, channel=note.channel)))
+        events.append((start, 2, mido.Message("note_on", note=pitch, velocity=velocity, channel=note.channel)))
         events.append((end, 0, mido.Message("note_off", note=pitch, velocity=0, channel=note.channel)))
+    events += [(round(control.at_s * per_second), 1, _message(control)) for control in score.controls]
     track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=500_000)])
     last = 0
     for tick, _, message in sorted(events, key=lambda event: event[:2]):  # at one tick, ends come before starts
@@ -57,46 +73,97 @@ def write(path: Path | str, score: Score) -> None:
         file.save(str(temporary))
 
 
-def _notes(file: mido.MidiFile) -> list[Note]:
+def _message(control: Control) -> mido.Message:
+    if control.kind == "bend":
+        pitch = min(max(round(control.value / BEND_SEMITONES * 8192), -8192), 8191)
+        return mido.Message("pitchwheel", pitch=pitch, channel=control.channel)
+    value = min(max(round(control.value * 127), 0), 127)
+    if control.kind == "pressure":
+        return mido.Message("aftertouch", value=value, channel=control.channel)
+    return mido.Message("control_change", control=control.number, value=value, channel=control.channel)
+
+
+def _bytes(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ScoreError(f"{path} has more than {LARGEST >> 20} MiB: that is no music in MIDI")
+    if content[:4] != b"RIFF" or content[8:12] != b"RMID":
+        return content
+    at = 12
+    while at + 8 <= len(content):  # chunks: four letters, a length, the content, padded to an even length
+        name, size = struct.unpack_from("<4sI", content, at)
+        if name == b"data":
+            return content[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2
+    raise ScoreError(f"{path} is a RIFF file without MIDI in it: there is no chunk 'data'")
+
+
+def _timed(file: mido.MidiFile) -> Iterator[tuple[float, mido.Message]]:
+    """All messages of all tracks in the order of time, with their time in seconds."""
     seconds_per_tick = 0.5 / file.ticks_per_beat  # 120 beats a minute until the file says otherwise
     smpte = file.ticks_per_beat < 0
     if smpte:  # the high byte is minus the frames a second, the low byte the ticks a frame: no tempo
         seconds_per_tick = 1.0 / (-(file.ticks_per_beat >> 8) * max(file.ticks_per_beat & 0xFF, 1))
-    notes: list[Note] = []
-    down: dict[tuple[int, int], list[tuple[float, float]]] = defaultdict(list)  # (channel, key) -> start, velocity
-    sustained: dict[int, list[tuple[float, float, int]]] = defaultdict(list)  # channel -> start, velocity, key
-    pedal: set[int] = set()
     now = 0.0
-
-    def end(start_s: float, velocity: float, key: int, channel: int) -> None:
-        if now > start_s:
-            notes.append(Note(start_s, now - start_s, float(key), velocity, channel))
-
     for message in mido.merge_tracks(file.tracks):
         now += message.time * seconds_per_tick
-        if message.type == "set_tempo" and not smpte:
+        if message.type == "set_tempo" and not smpte and message.tempo:
             seconds_per_tick = message.tempo * MICROSECONDS / file.ticks_per_beat
-        elif message.type == "note_on" and message.velocity > 0:
-            down[message.channel, message.note].append((now, message.velocity / 127))
-        elif message.type in ("note_on", "note_off"):
-            held = down[message.channel, message.note]
-            if held:
-                start_s, velocity = held.pop(0)
-                if message.channel in pedal:
-                    sustained[message.channel].append((start_s, velocity, message.note))
-                else:
-                    end(start_s, velocity, message.note, message.channel)
-        elif message.type == "control_change" and message.control == _SUSTAIN:
-            if message.value >= 64:
-                pedal.add(message.channel)
-            else:
-                pedal.discard(message.channel)
-                for start_s, velocity, key in sustained.pop(message.channel, []):
-                    end(start_s, velocity, key, message.channel)
-    for (channel, key), held in down.items():
-        for start_s, velocity in held:
-            end(start_s, velocity, key, channel)
-    for channel, rest in sustained.items():
-        for start_s, velocity, key in rest:
-            end(start_s, velocity, key, channel)
-    return notes
+        yield now, message
+
+
+class _Reader:
+    """What is down on each channel, and what was played."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.notes: list[Note] = []
+        self.controls: list[Control] = []
+        self.down: dict[tuple[int, int], list[tuple[float, float, int]]] = defaultdict(list)  # start, velocity, program
+        self.program: dict[int, int] = defaultdict(int)
+        self.numbers: dict[int, list[int]] = defaultdict(lambda: [127, 127])  # the registered parameter that is open
+        self.bend: dict[int, float] = defaultdict(lambda: BEND_SEMITONES)
+
+    def take(self, message: mido.Message) -> None:
+        kind, channel = message.type, getattr(message, "channel", 0)
+        if kind == "note_on" and message.velocity > 0:
+            self.down[channel, message.note].append((self.now, message.velocity / 127, self.program[channel]))
+        elif kind in ("note_on", "note_off"):
+            if held := self.down[channel, message.note]:
+                self._end(held.pop(0), message.note, channel)
+        elif kind == "program_change":
+            self.program[channel] = message.program
+        elif kind == "pitchwheel":
+            self._control("bend", message.pitch / 8192 * self.bend[channel], channel)
+        elif kind in ("aftertouch", "polytouch"):
+            self._control("pressure", message.value / 127, channel)
+        elif kind == "control_change":
+            self._controller(message.control, message.value, channel)
+
+    def score(self) -> Score:
+        """What was played; keys that are still down come up now."""
+        for (channel, key), held in self.down.items():
+            for one in held:
+                self._end(one, key, channel)
+        self.notes.sort(key=lambda note: (note.start_s, note.channel, note.pitch))
+        return Score(tuple(self.notes), tuple(self.controls))
+
+    def _end(self, held: tuple[float, float, int], key: int, channel: int) -> None:
+        start_s, velocity, program = held
+        if self.now > start_s:
+            self.notes.append(Note(start_s, self.now - start_s, float(key), velocity, channel, program))
+
+    def _controller(self, number: int, value: int, channel: int) -> None:
+        open_number = self.numbers[channel]
+        if number in (_NUMBER, _NUMBER_FINE):
+            open_number[number == _NUMBER_FINE] = value
+        elif number in (_DATA, _DATA_FINE):
+            if open_number == [0, 0]:  # the bend's range: semitones, and cents
+                semitones, cents = self.bend[channel] // 1, self.bend[channel] % 1
+                self.bend[channel] = value + cents if number == _DATA else semitones + value / 100
+        else:
+            self._control("cc", value / 127, channel, number)
+
+    def _control(self, kind: str, value: float, channel: int, number: int = 0) -> None:
+        self.controls.append(Control(self.now, kind, value, number, channel))  # type: ignore[arg-type]

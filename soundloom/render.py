@@ -2,14 +2,19 @@
 
 import itertools
 import math
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from soundloom.audio import Waveform
 from soundloom.errors import ConfigError, ScoreError
 from soundloom.instruments.base import AbstractInstrument, Event
+from soundloom.instruments.controls import Route, events
+from soundloom.instruments.mixer import Mixer, Part
+from soundloom.instruments.patch import Playable
+from soundloom.loudness import integrated_lufs, limited, true_peak
 from soundloom.score import Score
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
@@ -17,6 +22,72 @@ LONGEST_S = 7200.0
 LONGEST_TAIL_S = 30.0
 SILENT = 1e-5  # -100 dB: a tail below this for QUIET_S is over
 QUIET_S = 0.25
+ORDER = {"off": 0, "on": 2}  # of events at one frame: what ends, what is moved, what begins
+Sound = NDArray[np.float32]
+Progress = Callable[[float, float], None]  # seconds done, seconds in all
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Who plays what: the players, and which of them a channel's notes of a program go to."""
+
+    players: tuple[Playable, ...]
+    places: Mapping[tuple[int, int], int]
+
+    def timeline(self, score: Score, sample_rate: int) -> list[Event]:
+        """All that happens, with absolute frames; a channel's controls go to all that play for it."""
+        happening: list[Event] = []
+        for number, note in enumerate(score.notes):
+            part = self.places[note.channel, note.program]
+            on = round(note.start_s * sample_rate)
+            off = max(round((note.start_s + note.seconds) * sample_rate), on + 1)
+            happening.append(Event(on, "on", number, note.pitch, note.velocity, part=part))
+            happening.append(Event(off, "off", number, part=part))
+        for control in score.controls:
+            for (channel, _), part in self.places.items():
+                if channel == control.channel:
+                    frame = round(control.at_s * sample_rate)
+                    happening += events(control, self.players[part].routes, frame=frame, part=part)
+        return sorted(happening, key=lambda event: (event.frame, ORDER.get(event.kind, 1)))
+
+
+@dataclass(frozen=True)
+class Performance:
+    """A piece as it was played. `stems` [part name → sound] and `room` add up to the mix before its master gain."""
+
+    sound: Waveform
+    gain_db: float
+    loudness_lufs: float
+    true_peak_db: float
+    stems: Mapping[str, Waveform]
+
+
+def arrange(
+    score: Score, chosen: Mapping[int, Playable], usual: Callable[[int, int], Playable] | None = None
+) -> Arrangement:
+    """`chosen` by channel; for channels left open, what `usual` says of (channel, program).
+
+    `ScoreError` where there are no notes, or a channel has nobody to play it.
+    """
+    if not score.notes:
+        raise ScoreError("the score has no notes: there is nothing to render")
+    players: list[Playable] = []
+    places: dict[tuple[int, int], int] = {}
+    for channel, program in sorted({(note.channel, note.program) for note in score.notes}):
+        if channel in chosen:
+            player = chosen[channel]
+            same = [places[place] for place in places if place[0] == channel]
+            if same:  # one instrument for the channel, whatever the programs
+                places[channel, program] = same[0]
+                continue
+        elif usual is not None:
+            player = usual(channel, program)
+        else:
+            known = ", ".join(str(number) for number in sorted(chosen)) or "none"
+            raise ScoreError(f"no instrument for channel {channel}: there are instruments for {known}")
+        places[channel, program] = len(players)
+        players.append(player)
+    return Arrangement(tuple(players), places)
 
 
 def render(
@@ -27,10 +98,11 @@ def render(
     block: int = 512,
     seed: int = 0,
 ) -> Waveform:
-    """The score played: channel c by `instruments[c]`, summed to mono, with what rings on after the last note.
+    """The score played: channel c by `instruments[c]`, summed, with what rings on after the last note.
 
-    Levels are left as they are: a dense score may exceed ±1, and nothing here is clipped or turned down; `fit_peak`
-    does that, and says by how much. Refused with `ScoreError`: no notes, a channel without an instrument, two hours.
+    Mono where all instruments are. No room and no master: levels are left as they are, a dense score may exceed ±1;
+    `fit_peak` turns the whole down, and says by how much; `perform` mixes as for a record. Refused with `ScoreError`:
+    no notes, a channel without an instrument, two hours.
 
     >>> from soundloom.instruments.pluck import Pluck
     >>> from soundloom.score import parse
@@ -38,42 +110,56 @@ def render(
     >>> sound.channels, 1.5 < sound.seconds < 3
     (1, True)
     """
-    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
-        raise ConfigError(f"the sample rate is {sample_rate} Hz: it goes from {LOWEST_RATE} to {HIGHEST_RATE}")
-    if block < 1:
-        raise ConfigError(f"a block of {block} samples was asked for: it takes 1 or more, 512 is usual")
-    if not score.notes:
-        raise ScoreError("the score has no notes: there is nothing to render")
-    if score.seconds > LONGEST_S:
-        raise ScoreError(f"the score lasts {score.seconds:.0f} s: {LONGEST_S:.0f} s at most; render it in parts")
-    timeline = _timeline(score, sample_rate)
-    for channel in timeline:
-        if channel not in instruments:
-            known = ", ".join(str(number) for number in sorted(instruments)) or "none"
-            raise ScoreError(f"no instrument for channel {channel}: there are instruments for {known}")
-    states = {channel: instruments[channel].init_state(sample_rate, seed=seed + channel) for channel in timeline}
-    end = math.ceil(score.seconds * sample_rate)
-    last = end + round(LONGEST_TAIL_S * sample_rate)
-    blocks: list[np.ndarray[tuple[int], np.dtype[np.float32]]] = []
-    quiet = 0
-    done = dict.fromkeys(timeline, 0)
-    for start in itertools.count(0, block):
-        total = np.zeros(block, dtype=np.float32)
-        for channel, events in timeline.items():
-            first = done[channel]
-            while done[channel] < len(events) and events[done[channel]].frame < start + block:
-                done[channel] += 1
-            due = [_shifted(event, start) for event in events[first : done[channel]]]
-            sound, states[channel] = instruments[channel].process(states[channel], due, block)
-            total += sound.mean(axis=0)
-        blocks.append(total)
-        quiet = quiet + block if np.abs(total).max() < SILENT else 0
-        if start + block >= end and (quiet >= QUIET_S * sample_rate or start + block >= last):
-            break
-    samples = np.concatenate(blocks)
-    loud = np.flatnonzero(np.abs(samples) >= SILENT)
-    stop = max(end, int(loud[-1]) + 1 if len(loud) else 0)
-    return Waveform(samples[None, :stop], sample_rate)
+    routes: Mapping[int, Route] = {}
+    players = {channel: Playable("", one, routes) for channel, one in instruments.items()}
+    arrangement = arrange(score, players)
+    mixer = Mixer([Part(player.instrument) for player in arrangement.players], sends=False)
+    blocks = _played(mixer, arrangement.timeline(score, sample_rate), score, sample_rate, block, seed)
+    samples = np.concatenate([stems.sum(axis=0) for stems in blocks], axis=1)
+    if all(player.instrument.channels == 1 for player in arrangement.players):
+        samples = samples[:1]
+    return Waveform(samples[:, : _end(samples, score, sample_rate)], sample_rate)
+
+
+def perform(
+    score: Score,
+    arrangement: Arrangement,
+    *,
+    sample_rate: int = 44100,
+    block: int = 512,
+    seed: int = 0,
+    lufs: float | None = -16.0,
+    stems: bool = False,
+    progress: Progress | None = None,
+) -> Performance:
+    """The score mixed in stereo with a room, brought to a loudness of `lufs` (None: as it is), and limited to -1 dB
+    between the samples too. `stems` keeps each part, and the room, apart."""
+    parts = [
+        Part(player.instrument, name, player.gain_db)
+        for name, player in zip(_names(arrangement), arrangement.players, strict=True)
+    ]
+    timeline = arrangement.timeline(score, sample_rate)
+    kept: list[Sound] = []
+    for done in _played(Mixer(parts), timeline, score, sample_rate, block, seed):
+        kept.append(done if stems else done.sum(axis=0, keepdims=True))
+        if progress is not None:
+            progress(min(len(kept) * block / sample_rate, score.seconds), score.seconds)
+    every = np.concatenate(kept, axis=2)
+    mix = every.sum(axis=0)
+    end = _end(mix, score, sample_rate)
+    sound = Waveform(mix[:, :end], sample_rate)
+    loudness = integrated_lufs(sound)
+    gain_db = 0.0 if lufs is None or not math.isfinite(loudness) else lufs - loudness
+    sound = limited(Waveform(sound.samples * np.float32(10 ** (gain_db / 20)), sample_rate))
+    names = [part.name for part in parts] + ["room"]
+    apart = {name: Waveform(stem[:, :end], sample_rate) for name, stem in zip(names, every, strict=True)} if stems else {}
+    return Performance(
+        sound=sound,
+        gain_db=gain_db,
+        loudness_lufs=integrated_lufs(sound),
+        true_peak_db=20 * math.log10(max(true_peak(sound), 1e-6)),
+        stems=apart,
+    )
 
 
 def fit_peak(waveform: Waveform, *, peak_db: float = -1.0) -> tuple[Waveform, float]:
@@ -89,16 +175,44 @@ def fit_peak(waveform: Waveform, *, peak_db: float = -1.0) -> tuple[Waveform, fl
     return Waveform(waveform.samples * np.float32(gain), waveform.sample_rate), 20 * math.log10(gain)
 
 
-def _timeline(score: Score, sample_rate: int) -> dict[int, list[Event]]:
-    """The events of each channel with absolute frames; at one frame, "off" before "on"."""
-    events: dict[int, list[Event]] = defaultdict(list)
-    for number, note in enumerate(score.notes):
-        on = round(note.start_s * sample_rate)
-        off = max(round((note.start_s + note.seconds) * sample_rate), on + 1)
-        events[note.channel].append(Event(on, "on", number, note.pitch, note.velocity))
-        events[note.channel].append(Event(off, "off", number))
-    return {channel: sorted(events[channel], key=lambda e: (e.frame, e.kind == "on")) for channel in sorted(events)}
+def _played(
+    mixer: Mixer, timeline: Sequence[Event], score: Score, sample_rate: int, block: int, seed: int
+) -> Iterator[Sound]:
+    """The mixer's stems [P + 1, 2, block], until the score is over and all is quiet."""
+    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+        raise ConfigError(f"the sample rate is {sample_rate} Hz: it goes from {LOWEST_RATE} to {HIGHEST_RATE}")
+    if block < 1:
+        raise ConfigError(f"a block of {block} samples was asked for: it takes 1 or more, 512 is usual")
+    if score.seconds > LONGEST_S:
+        raise ScoreError(f"the score lasts {score.seconds:.0f} s: {LONGEST_S:.0f} s at most; render it in parts")
+    mixer.prepare(timeline, sample_rate)
+    state = mixer.init_state(sample_rate, seed=seed)
+    end = math.ceil(score.seconds * sample_rate)
+    last = end + round(LONGEST_TAIL_S * sample_rate)
+    at = quiet = 0
+    for start in itertools.count(0, block):
+        due = []
+        while at < len(timeline) and timeline[at].frame < start + block:
+            due.append(replace(timeline[at], frame=timeline[at].frame - start))
+            at += 1
+        stems, state = mixer.stems(state, due, block)
+        yield stems
+        quiet = quiet + block if np.abs(stems).max() < SILENT else 0
+        if start + block >= end and (quiet >= QUIET_S * sample_rate or start + block >= last):
+            return
 
 
-def _shifted(event: Event, start: int) -> Event:
-    return Event(event.frame - start, event.kind, event.note, event.pitch, event.velocity)
+def _end(samples: Sound, score: Score, sample_rate: int) -> int:
+    """Where the score or what is heard of it ends."""
+    loud = np.flatnonzero(np.abs(samples).max(axis=0) >= SILENT)
+    return max(math.ceil(score.seconds * sample_rate), int(loud[-1]) + 1 if len(loud) else 0)
+
+
+def _names(arrangement: Arrangement) -> list[str]:
+    """A name for each part, by channel and instrument: no two alike."""
+    channels = {part: channel for (channel, _), part in arrangement.places.items()}
+    names: list[str] = []
+    for part, player in enumerate(arrangement.players):
+        name = f"{channels[part]:02d} {player.name}".strip()
+        names.append(name if name not in names else f"{name} {part}")
+    return names

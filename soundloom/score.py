@@ -1,8 +1,9 @@
-"""Notes in time: the score that instruments are rendered from, note names, and a small notation to type phrases in."""
+"""Notes in time and what moves beside them: the score that instruments play, note names, a notation for phrases."""
 
 import math
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from soundloom.errors import ScoreError
 
@@ -14,7 +15,8 @@ _TOKEN = re.compile(r"(\[[^\[\]]*\]|[^\s\[\]:@]+)(?::([^\s\[\]:@]+))?(?:@([^\s\[
 
 @dataclass(frozen=True)
 class Note:
-    """One note. `pitch` is a MIDI number and may be fractional; `velocity` is 0 to 1; `channel` picks the instrument.
+    """One note. `pitch` is a MIDI number and may be fractional; `velocity` is 0 to 1; `channel` picks the instrument,
+    and `program` (General MIDI, from 0) what it is where nobody says.
 
     A value that cannot be played is refused with `ScoreError`.
     """
@@ -24,6 +26,7 @@ class Note:
     pitch: float
     velocity: float = 0.8
     channel: int = 0
+    program: int = 0
 
     def __post_init__(self) -> None:
         for name, unit, value, low, high in (
@@ -38,10 +41,23 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Control:
+    """What happens to a channel beside its notes: a "bend" by `value` semitones, a "pressure" of the keys from 0 to 1,
+    or the MIDI controller `number` ("cc") moved to `value`, 0 to 1."""
+
+    at_s: float
+    kind: Literal["bend", "pressure", "cc"]
+    value: float
+    number: int = 0
+    channel: int = 0
+
+
+@dataclass(frozen=True)
 class Score:
-    """Notes sorted by start."""
+    """Notes sorted by start, and controls sorted by time."""
 
     notes: tuple[Note, ...]
+    controls: tuple[Control, ...] = ()
 
     @property
     def seconds(self) -> float:

@@ -102,11 +102,58 @@ def test_smpte_time(tmp_path):
     assert [(note.start_s, note.seconds) for note in notes] == [(0, pytest.approx(0.5))]
 
 
-def test_the_pedal_holds_notes(tmp_path):
-    pedal = [mido.Message("control_change", control=64, value=value, time=time) for value, time in ((127, 0), (0, 480))]
-    path = saved(tmp_path / "a.mid", [[on(60), pedal[0], off(60, 240), on(62), pedal[1], off(62, 480)]])
-    notes = read(path).notes
-    assert [(note.pitch, note.start_s, note.seconds) for note in notes] == [(60, 0, 0.75), (62, 0.25, 1.0)]
+def control(number, value, time=0, channel=0):
+    return mido.Message("control_change", control=number, value=value, time=time, channel=channel)
+
+
+def test_the_pedal_is_a_control_and_notes_end_with_their_keys(tmp_path):
+    path = saved(tmp_path / "a.mid", [[on(60), control(64, 127), off(60, 240), control(64, 0, 240)]])
+    score = read(path)
+    assert [(note.pitch, note.start_s, note.seconds) for note in score.notes] == [(60, 0, 0.25)]
+    assert [(c.kind, c.number, c.value, c.at_s) for c in score.controls] == [("cc", 64, 1, 0), ("cc", 64, 0, 0.5)]
+
+
+def test_programs_bends_and_pressure(tmp_path):
+    """A full bend is two semitones until the file sets another range; drums and others keep to their channels."""
+    track = [
+        mido.Message("program_change", program=33, channel=2), on(40, channel=2), off(40, 480, channel=2),
+        mido.Message("pitchwheel", pitch=-8192, channel=2), control(101, 0, channel=2), control(100, 0, channel=2),
+        control(6, 12, channel=2), mido.Message("pitchwheel", pitch=4096, channel=2),
+        mido.Message("aftertouch", value=127, channel=2), on(36, channel=9), off(36, 10, channel=9),
+        mido.Message("program_change", program=5, channel=2), on(41, channel=2), off(41, 480, channel=2),
+    ]  # fmt: skip
+    score = read(saved(tmp_path / "a.mid", [track]))
+    assert [(note.pitch, note.channel, note.program) for note in score.notes] == [(40, 2, 33), (36, 9, 0), (41, 2, 5)]
+    assert [(c.kind, c.value, c.channel) for c in score.controls] == [
+        ("bend", -2.0, 2),
+        ("bend", 6.0, 2),
+        ("pressure", 1.0, 2),
+    ]
+    write(tmp_path / "b.mid", Score(score.notes, score.controls[:1] + score.controls[2:]))
+    back = read(tmp_path / "b.mid")
+    assert [(note.pitch, note.channel, note.program) for note in back.notes] == [(40, 2, 33), (36, 9, 0), (41, 2, 5)]
+    assert [(c.kind, c.value) for c in back.controls] == [("bend", -2.0), ("pressure", 1.0)]
+
+
+def test_a_riff_wrapping_is_opened(tmp_path):
+    plain = saved(tmp_path / "a.mid", [[on(60), off(60, 480)]])
+    data = plain.read_bytes()
+    chunks = b"RMID" + b"LIST" + struct.pack("<I", 3) + b"abc\0" + b"data" + struct.pack("<I", len(data)) + data
+    (tmp_path / "a.rmi").write_bytes(b"RIFF" + struct.pack("<I", len(chunks)) + chunks)
+    assert read(tmp_path / "a.rmi") == read(plain)
+    (tmp_path / "b.rmi").write_bytes(b"RIFF" + struct.pack("<I", 4) + b"RMID")
+    with pytest.raises(ScoreError, match="without MIDI"):
+        read(tmp_path / "b.rmi")
+
+
+def test_a_tempo_of_zero_is_passed_over(tmp_path):
+    zero = mido.MetaMessage("set_tempo", tempo=0)
+    assert read(saved(tmp_path / "a.mid", [[zero, on(60), off(60, 480)]])).notes[0].seconds == 0.5
+
+
+def test_ten_thousand_notes_at_once(tmp_path):
+    track = [on(i % 128) for i in range(10_000)] + [off(i % 128, 1 if i == 0 else 0) for i in range(10_000)]
+    assert len(read(saved(tmp_path / "a.mid", [track])).notes) == 10_000
 
 
 def test_unended_and_overlapping_notes(tmp_path):
@@ -141,12 +188,12 @@ def test_what_is_no_midi_file_is_refused(tmp_path):
 
 
 def test_damaged_files_are_read_or_refused(tmp_path):
-    """Every cut and six hundred with flipped bytes: a score or a `ScoreError`, never anything else."""
+    """Every cut and eight hundred with flipped bytes: a score or a `ScoreError`, never anything else."""
     write(tmp_path / "good.mid", parse("C4 [E4 G4]:0.5 - 72:3"))
     good = (tmp_path / "good.mid").read_bytes()
     rng = np.random.default_rng(1)
     variants = [good[:n] for n in range(len(good))]
-    for _ in range(600):
+    for _ in range(800):
         bad = bytearray(good)
         for position in rng.integers(0, len(good), int(rng.integers(1, 4))):
             bad[position] = int(rng.integers(0, 256))

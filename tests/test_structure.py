@@ -34,6 +34,7 @@ ROWS = [
         "copies",
         "twosample",
         "figures",
+        "loudness",
     ],
     [
         "table",
@@ -110,6 +111,10 @@ ROWS = [
         "instruments.engines",
         "instruments.subtractive",
         "instruments.pluck",
+        "instruments.controls",
+        "instruments.mixer",
+        "instruments.patch",
+        "instruments.generalmidi",
         "instruments.neural",
     ],
     ["render"],

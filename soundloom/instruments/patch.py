@@ -1,0 +1,180 @@
+"""Patches: an engine, where its knobs stand, what it plays from, its effects, as a small file that people can read.
+
+    name = "Warm pad"
+    about = "two detuned saws behind a slow filter"
+    engine = "subtractive"
+    voices = 12
+
+    [parameters]
+    cutoff_hz = 900.0
+
+    [controls.modulation]
+    param = "cutoff_hz"
+    to = 4000.0
+
+    [[effects]]
+    effect = "chorus"
+    mix = 0.4
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from soundloom.config import did_you_mean, from_dict
+from soundloom.errors import ConfigError
+from soundloom.instruments.base import AbstractInstrument
+from soundloom.instruments.chain import Chain
+from soundloom.instruments.controls import MODULATION, PRESSURE, Route, between, usual_routes
+from soundloom.instruments.engines import effect, engine
+from soundloom.paths import replacing
+
+CONTROLS = {"modulation": MODULATION, "pressure": PRESSURE}  # and any controller by its number, as in "cc74"
+LARGEST = 1 << 16  # bytes of a patch file
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A controller turns `param` from where it stands to `to`."""
+
+    param: str
+    to: float
+
+
+@dataclass(frozen=True)
+class Patch:
+    """An instrument as it is written down. `source` is what engines play that play recordings (see `sources`)."""
+
+    name: str
+    engine: str
+    about: str = ""
+    kind: str = ""
+    source: str = ""
+    voices: int = 16
+    gain_db: float = 0.0
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    controls: Mapping[str, Any] = field(default_factory=dict)
+    effects: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Playable:
+    """An instrument ready to be played, and what controllers turn on it."""
+
+    name: str
+    instrument: AbstractInstrument
+    routes: Mapping[int, Route]
+    gain_db: float = 0.0
+
+
+def load(path: Path | str) -> Patch:
+    """A patch from its file; `ConfigError` where it is none."""
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            content = file.read(LARGEST)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from None
+    return parsed(content, where=path.name)
+
+
+def parsed(content: bytes, *, where: str) -> Patch:
+    try:
+        values = tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{where} is no patch: {' '.join(str(error).split())}") from None
+    return from_dict(Patch, values, where=where)
+
+
+def save(path: Path | str, patch: Patch) -> None:
+    """The patch as a file; what is as usual is left out."""
+    values: dict[str, Any] = {}
+    for one in fields(patch):
+        value = getattr(patch, one.name)
+        if one.name in ("name", "engine") or (value and value != one.default):
+            values[one.name] = list(value) if isinstance(value, tuple) else value
+    with replacing(path) as part:
+        part.write_bytes(tomli_w.dumps(values).encode())
+
+
+def shipped() -> list[str]:
+    """The names of the patches that come along."""
+    return sorted(one.name.removesuffix(".toml") for one in _folder().iterdir() if one.name.endswith(".toml"))
+
+
+def named(name: str) -> Patch:
+    """A patch that comes along, by the name of its file."""
+    if name not in shipped():
+        raise ConfigError(f"there is no patch '{name}': {did_you_mean(name, shipped())}")
+    return parsed((_folder() / f"{name}.toml").read_bytes(), where=name)
+
+
+def build(patch: Patch, *, source: Any = None, settings: Mapping[str, float] | None = None) -> Playable:
+    """The patch as an instrument. `source` is what the engine plays from, opened; `settings` override parameters."""
+    own = {**patch.parameters, **(settings or {})}
+    inner = {key: value for key, value in own.items() if "." not in key}
+    instrument: AbstractInstrument = (
+        engine(patch.engine)(inner, voices=patch.voices)
+        if source is None
+        else engine(patch.engine)(inner, voices=patch.voices, source=source)
+    )
+    return finished(patch, instrument, {key: value for key, value in own.items() if "." in key})
+
+
+def finished(patch: Patch, instrument: AbstractInstrument, settings: Mapping[str, float] | None = None) -> Playable:
+    """An instrument with a patch's effects after it and its controls on it; `settings` are the effects' knobs."""
+    settings = dict(settings or {})
+    effects = []
+    for number, table in enumerate(patch.effects):
+        if not isinstance(table, Mapping) or "effect" not in table:
+            raise ConfigError(f"{patch.name}: effect {number + 1} has no name: write effect = \"reverb\"")
+        name = table["effect"]
+        knobs = {key: value for key, value in table.items() if key != "effect"}
+        knobs |= {
+            key.partition(".")[2]: settings.pop(key) for key in list(settings) if key.partition(".")[0] == name
+        }
+        effects.append((name, effect(name)(knobs)))
+    if settings:
+        raise ConfigError(f"{patch.name} has no effect for '{next(iter(settings))}'")
+    if effects:
+        instrument = Chain(instrument, effects)
+    return Playable(patch.name, instrument, _routes(patch, instrument), patch.gain_db)
+
+
+def _routes(patch: Patch, instrument: AbstractInstrument) -> dict[int, Route]:
+    own = {param.name: patch.parameters.get(param.name, param.default) for param in instrument.params}
+    params = {param.name: param for param in instrument.params}
+    routes = usual_routes(instrument, own)
+    for key, turn in patch.controls.items():
+        number = CONTROLS.get(key, int(key[2:]) if key.startswith("cc") and key[2:].isdigit() else None)
+        if number is None:
+            raise ConfigError(f"{patch.name}: there is no control '{key}': {did_you_mean(key, [*CONTROLS, 'cc74'])}")
+        turn = from_dict(Turn, turn, where=f"{patch.name}: controls.{key}")
+        if turn.param not in params:
+            raise ConfigError(f"{patch.name}: no parameter '{turn.param}': {did_you_mean(turn.param, params)}")
+        param = params[turn.param]
+        routes[number] = between(param, own[turn.param], param.checked(turn.to))
+    return routes
+
+
+def numbers(pairs: Iterable[str], *, where: str) -> dict[str, float]:
+    """`key=value` texts as knobs."""
+    knobs = {}
+    for pair in pairs:
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        try:
+            knobs[key] = float(value)
+        except ValueError:
+            if not equals:
+                raise ConfigError(f"'{key}' in '{where}' is not key=value, as in subtractive,cutoff_hz=800") from None
+            raise ConfigError(f"the knob {key} is '{value}', which is no number") from None
+    return knobs
+
+
+def _folder() -> Any:
+    return resources.files("soundloom") / "patches"
