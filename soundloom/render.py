@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from soundloom.audio import Waveform
 from soundloom.errors import ConfigError, ScoreError
 from soundloom.instruments.base import AbstractInstrument, Event
-from soundloom.instruments.controls import Route, events
+from soundloom.instruments.controls import Playable, Route, events
 from soundloom.instruments.mixer import Mixer, Part
-from soundloom.instruments.patch import Playable
 from soundloom.loudness import integrated_lufs, limited, true_peak
 from soundloom.score import Score
 
@@ -152,7 +151,9 @@ def perform(
     gain_db = 0.0 if lufs is None or not math.isfinite(loudness) else lufs - loudness
     sound = limited(Waveform(sound.samples * np.float32(10 ** (gain_db / 20)), sample_rate))
     names = [part.name for part in parts] + ["room"]
-    apart = {name: Waveform(stem[:, :end], sample_rate) for name, stem in zip(names, every, strict=True)} if stems else {}
+    apart = (
+        {name: Waveform(stem[:, :end], sample_rate) for name, stem in zip(names, every, strict=True)} if stems else {}
+    )
     return Performance(
         sound=sound,
         gain_db=gain_db,

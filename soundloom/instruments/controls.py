@@ -36,6 +36,16 @@ class Route:
         return self.param.at(position(start) + (position(end) - position(start)) * part)
 
 
+@dataclass(frozen=True)
+class Playable:
+    """An instrument ready to be played, and what controllers turn on it."""
+
+    name: str
+    instrument: AbstractInstrument
+    routes: Mapping[int, Route]
+    gain_db: float = 0.0
+
+
 def between(param: Param, low: float, high: float) -> Route:
     """From one value to another, by the knob's curve."""
     return Route(param, low, param.at((param.position(low) + param.position(high)) / 2), high)

@@ -137,9 +137,7 @@ class Mixer(AbstractInstrument):
 
 def _strip(values: Mapping[str, float]) -> dict[str, float]:
     known = {param.name: param for param in STRIP}
-    return {
-        name: param.checked(values.get(name, param.default)) for name, param in known.items()
-    }
+    return {name: param.checked(values.get(name, param.default)) for name, param in known.items()}
 
 
 @njit(cache=True)

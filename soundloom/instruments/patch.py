@@ -1,20 +1,20 @@
 """Patches: an engine, where its knobs stand, what it plays from, its effects, as a small file that people can read.
 
-    name = "Warm pad"
-    about = "two detuned saws behind a slow filter"
-    engine = "subtractive"
-    voices = 12
+name = "Warm pad"
+about = "two detuned saws behind a slow filter"
+engine = "subtractive"
+voices = 12
 
-    [parameters]
-    cutoff_hz = 900.0
+[parameters]
+cutoff_hz = 900.0
 
-    [controls.modulation]
-    param = "cutoff_hz"
-    to = 4000.0
+[controls.modulation]
+param = "cutoff_hz"
+to = 4000.0
 
-    [[effects]]
-    effect = "chorus"
-    mix = 0.4
+[[effects]]
+effect = "chorus"
+mix = 0.4
 """
 
 import tomllib
@@ -30,7 +30,7 @@ from soundloom.config import did_you_mean, from_dict
 from soundloom.errors import ConfigError
 from soundloom.instruments.base import AbstractInstrument
 from soundloom.instruments.chain import Chain
-from soundloom.instruments.controls import MODULATION, PRESSURE, Route, between, usual_routes
+from soundloom.instruments.controls import MODULATION, PRESSURE, Playable, Route, between, usual_routes
 from soundloom.instruments.engines import effect, engine
 from soundloom.paths import replacing
 
@@ -60,16 +60,6 @@ class Patch:
     parameters: Mapping[str, float] = field(default_factory=dict)
     controls: Mapping[str, Any] = field(default_factory=dict)
     effects: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True)
-class Playable:
-    """An instrument ready to be played, and what controllers turn on it."""
-
-    name: str
-    instrument: AbstractInstrument
-    routes: Mapping[int, Route]
-    gain_db: float = 0.0
 
 
 def load(path: Path | str) -> Patch:
@@ -132,12 +122,10 @@ def finished(patch: Patch, instrument: AbstractInstrument, settings: Mapping[str
     effects = []
     for number, table in enumerate(patch.effects):
         if not isinstance(table, Mapping) or "effect" not in table:
-            raise ConfigError(f"{patch.name}: effect {number + 1} has no name: write effect = \"reverb\"")
+            raise ConfigError(f'{patch.name}: effect {number + 1} has no name: write effect = "reverb"')
         name = table["effect"]
         knobs = {key: value for key, value in table.items() if key != "effect"}
-        knobs |= {
-            key.partition(".")[2]: settings.pop(key) for key in list(settings) if key.partition(".")[0] == name
-        }
+        knobs |= {key.partition(".")[2]: settings.pop(key) for key in list(settings) if key.partition(".")[0] == name}
         effects.append((name, effect(name)(knobs)))
     if settings:
         raise ConfigError(f"{patch.name} has no effect for '{next(iter(settings))}'")
