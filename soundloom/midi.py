@@ -113,6 +113,30 @@ def _timed(file: mido.MidiFile) -> Iterator[tuple[float, mido.Message]]:
         yield now, message
 
 
+class BendRange:
+    """How many semitones a full bend is on each channel: what registered parameter 0 was last set to."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, list[int]] = defaultdict(lambda: [127, 127])  # the registered parameter that is open
+        self._semitones: dict[int, float] = defaultdict(lambda: BEND_SEMITONES)
+
+    def semitones(self, channel: int) -> float:
+        return self._semitones[channel]
+
+    def hears(self, channel: int, number: int, value: int) -> bool:
+        """Whether a controller (its value 0 to 127) was one of those that set registered parameters."""
+        numbers = self._numbers[channel]
+        if number in (_NUMBER, _NUMBER_FINE):
+            numbers[number == _NUMBER_FINE] = value
+        elif number in (_DATA, _DATA_FINE):
+            if numbers == [0, 0]:  # the bend's range: semitones, and cents
+                whole, cents = divmod(self._semitones[channel], 1)
+                self._semitones[channel] = value + cents if number == _DATA else whole + value / 100
+        else:
+            return False
+        return True
+
+
 class _Reader:
     """What is down on each channel, and what was played."""
 
@@ -122,8 +146,7 @@ class _Reader:
         self.controls: list[Control] = []
         self.down: dict[tuple[int, int], list[tuple[float, float, int]]] = defaultdict(list)  # start, velocity, program
         self.program: dict[int, int] = defaultdict(int)
-        self.numbers: dict[int, list[int]] = defaultdict(lambda: [127, 127])  # the registered parameter that is open
-        self.bend: dict[int, float] = defaultdict(lambda: BEND_SEMITONES)
+        self.range = BendRange()
 
     def take(self, message: mido.Message) -> None:
         kind, channel = message.type, getattr(message, "channel", 0)
@@ -135,11 +158,12 @@ class _Reader:
         elif kind == "program_change":
             self.program[channel] = message.program
         elif kind == "pitchwheel":
-            self._control("bend", message.pitch / 8192 * self.bend[channel], channel)
+            self._control("bend", message.pitch / 8192 * self.range.semitones(channel), channel)
         elif kind in ("aftertouch", "polytouch"):
             self._control("pressure", message.value / 127, channel)
         elif kind == "control_change":
-            self._controller(message.control, message.value, channel)
+            if not self.range.hears(channel, message.control, message.value):
+                self._control("cc", message.value / 127, channel, message.control)
 
     def score(self) -> Score:
         """What was played; keys that are still down come up now."""
@@ -153,17 +177,6 @@ class _Reader:
         start_s, velocity, program = held
         if self.now > start_s:
             self.notes.append(Note(start_s, self.now - start_s, float(key), velocity, channel, program))
-
-    def _controller(self, number: int, value: int, channel: int) -> None:
-        open_number = self.numbers[channel]
-        if number in (_NUMBER, _NUMBER_FINE):
-            open_number[number == _NUMBER_FINE] = value
-        elif number in (_DATA, _DATA_FINE):
-            if open_number == [0, 0]:  # the bend's range: semitones, and cents
-                semitones, cents = self.bend[channel] // 1, self.bend[channel] % 1
-                self.bend[channel] = value + cents if number == _DATA else semitones + value / 100
-        else:
-            self._control("cc", value / 127, channel, number)
 
     def _control(self, kind: str, value: float, channel: int, number: int = 0) -> None:
         self.controls.append(Control(self.now, kind, value, number, channel))  # type: ignore[arg-type]
