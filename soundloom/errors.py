@@ -33,9 +33,17 @@ class DivergedError(TrainingError):
     """A loss became NaN or infinite; the last good state is kept."""
 
 
+class InstrumentError(SoundloomError):
+    """An instrument or its source cannot be read."""
+
+
 class ScoreError(SoundloomError):
     """A score or a MIDI file cannot be read."""
 
 
 class StorageError(SoundloomError):
     """A folder cannot be written, or the disk is full."""
+
+
+class DeviceError(SoundloomError):
+    """A sound device or a MIDI port is not there, went away, or the library that talks to it is missing."""

@@ -32,8 +32,10 @@ class Param:
         """The value at a knob position from 0 to 1."""
         position = min(max(position, 0.0), 1.0)
         if self.curve == "log":
-            return float(self.low * (self.high / self.low) ** position)
-        return self.low + (self.high - self.low) * position
+            value = float(self.low * (self.high / self.low) ** position)
+        else:
+            value = self.low + (self.high - self.low) * position
+        return min(max(value, self.low), self.high)  # rounding may lead over an end, where `checked` refuses it
 
     def position(self, value: float) -> float:
         """The knob position from 0 to 1 of a value."""
