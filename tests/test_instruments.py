@@ -11,6 +11,7 @@ from contract import RATE, EffectContract, InstrumentContract, play
 from soundloom.errors import ConditionError
 from soundloom.instruments import pluck, subtractive
 from soundloom.instruments.base import Event
+from soundloom.instruments.chain import Chain
 from soundloom.instruments.engines import EFFECTS, ENGINES, effect, engine
 from soundloom.instruments.neural import OneShot
 from soundloom.instruments.pluck import Pluck
@@ -38,6 +39,16 @@ class FakeModel(torch.nn.Module):
         return 0.9 * torch.sin(2 * torch.pi * (hz * t + phase)) * torch.exp(-4 * t)
 
 
+def chained(settings, voices):
+    """A string through a delay and a still room that ring for half a second."""
+    made = {"delay": {"time_s": 0.05, "feedback": 0.2}, "reverb": {"decay_s": 0.2, "modulation": 0.0}}
+    own: dict[str, float] = {}
+    for key, value in (settings or {}).items():
+        name, _, knob = key.partition(".")
+        (made[name] if knob else own)[knob or key] = value
+    return Chain(Pluck(own, voices=voices), [(name, effect(name)(knobs)) for name, knobs in made.items()])
+
+
 # Every engine passes the contract by its name in ENGINES; besides, what has no name there, or more to it.
 INSTRUMENTS = {
     **{name: lambda settings=None, voices=4, name=name: engine(name)(settings, voices=voices) for name in ENGINES},
@@ -50,6 +61,7 @@ INSTRUMENTS = {
         | (settings or {}),
         voices=voices,
     ),
+    "chain": lambda settings=None, voices=4: chained(settings, voices),
     "one-shot": lambda settings=None, voices=4: OneShot(FakeModel(), settings, voices=voices),
 }  # fmt: skip
 
@@ -66,8 +78,12 @@ class TestContract(InstrumentContract):
 
 class TestEffects(EffectContract):
     @pytest.fixture(params=EFFECTS)
-    def make(self, request):
-        return lambda settings=None: effect(request.param)(settings)
+    def name(self, request):
+        return request.param
+
+    @pytest.fixture
+    def make(self, name):
+        return lambda settings=None: effect(name)(settings)
 
 
 def measured_hz(audio, near_hz, sample_rate=RATE):

@@ -9,8 +9,18 @@ from soundloom.errors import ConfigError
 ENGINES = {
     "subtractive": "subtractive:Subtractive",
     "pluck": "pluck:Pluck",
+    "sampler": "sampler:Sampler",
+    "granular": "granular:Granular",
+    "fm": "fm:FM",
 }
-EFFECTS: dict[str, str] = {}
+EFFECTS = {
+    "equaliser": "equaliser:Equaliser",
+    "compressor": "compressor:Compressor",
+    "drive": "drive:Drive",
+    "chorus": "chorus:Chorus",
+    "delay": "delay:Delay",
+    "reverb": "reverb:Reverb",
+}
 
 
 def engine(name: str) -> Any:

@@ -1,0 +1,70 @@
+"""An instrument followed by effects is an instrument."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundloom.errors import ConfigError
+from soundloom.instruments.base import AbstractEffect, AbstractInstrument, Event
+
+
+@dataclass
+class ChainState:
+    """The state of the instrument and of each effect."""
+
+    instrument: Any
+    effects: list[Any]
+
+
+class Chain(AbstractInstrument):
+    """An instrument and what its sound goes through, in order. Stereo, also after a mono instrument.
+
+    Its knobs are the instrument's, by their names, and the effects', as in "reverb.mix". An effect goes on ringing
+    after the notes.
+
+    >>> from soundloom.instruments.pluck import Pluck
+    >>> from soundloom.instruments.reverb import Reverb
+    >>> harp = Chain(Pluck(), [("reverb", Reverb({"decay_s": 3}))])
+    >>> state = harp.init_state(44100)
+    >>> events = [Event(0, "on", note=1, pitch=45), Event(0, "set", param="reverb.mix", value=0.5)]
+    >>> block, state = harp.process(state, events, 512)
+    >>> block.shape
+    (2, 512)
+    """
+
+    channels = 2
+
+    def __init__(self, instrument: AbstractInstrument, effects: Sequence[tuple[str, AbstractEffect]]) -> None:
+        self.instrument = instrument
+        self.effects = tuple(effects)
+        names = [name for name, _ in self.effects]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"two effects have one name in {', '.join(names)}: call the second reverb2, say")
+        own = [replace(param, name=f"{name}.{param.name}") for name, one in self.effects for param in one.params]
+        self.params = (*instrument.params, *own)
+
+    def init_state(self, sample_rate: int, *, seed: int = 0) -> ChainState:
+        return ChainState(
+            self.instrument.init_state(sample_rate, seed=seed), [one.init_state(sample_rate) for _, one in self.effects]
+        )
+
+    def process(self, state: ChainState, events: Sequence[Event], n: int) -> tuple[NDArray[np.float32], ChainState]:
+        turned: dict[str, list[Event]] = {name: [] for name, _ in self.effects}
+        played = []
+        for event in events:
+            if event.kind == "set":
+                self.values({event.param: event.value})  # refused with all names in view
+            name, _, knob = event.param.partition(".")
+            if knob:
+                turned[name].append(replace(event, param=knob))
+            else:
+                played.append(event)
+        block, state.instrument = self.instrument.process(state.instrument, played, n)
+        if len(block) == 1:
+            block = np.repeat(block, 2, axis=0)
+        for i, (name, one) in enumerate(self.effects):
+            block, state.effects[i] = one.process(state.effects[i], turned[name], block)
+        return block, state
