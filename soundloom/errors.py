@@ -37,6 +37,10 @@ class InstrumentError(SoundloomError):
     """An instrument or its source cannot be read."""
 
 
+class PictureError(SoundloomError):
+    """A picture cannot be read, or nothing in it sounds."""
+
+
 class ScoreError(SoundloomError):
     """A score or a MIDI file cannot be read."""
 
