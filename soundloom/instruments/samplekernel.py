@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import njit
 
-from soundloom.instruments.pieces import NEAR
+from soundloom.instruments.samplestore import NEAR
 from soundloom.instruments.reading import POSITION_BITS, read_four
 from soundloom.instruments.voices import FIELDS, SILENT
 

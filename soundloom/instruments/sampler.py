@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from soundloom.audio import Waveform
 from soundloom.instruments.base import Event, Param
-from soundloom.instruments.pieces import pieces_of
+from soundloom.instruments.samplestore import pieces_of
 from soundloom.instruments.reading import weights
 from soundloom.instruments.samplekernel import ROW, TICK, render
 from soundloom.instruments.voices import AbstractPolyphonic, Voices, white
