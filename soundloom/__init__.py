@@ -24,11 +24,13 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from soundloom.api import instrument, play, scan, train
+    from soundloom.api import scan, train
     from soundloom.audio import Waveform, read, resample, write
     from soundloom.bank import SoundBank
     from soundloom.errors import SoundloomError
     from soundloom.evaluate import evaluate
+    from soundloom.instruments.opening import instrument
+    from soundloom.performing import play
     from soundloom.render import render
     from soundloom.run import Run, load
     from soundloom.score import Note, Score, parse
@@ -38,7 +40,8 @@ _HOME = {
     "Waveform": "audio", "read": "audio", "resample": "audio", "write": "audio",
     "SoundBank": "bank", "scan": "api",
     "train": "api", "Run": "run", "load": "run", "evaluate": "evaluate",
-    "Note": "score", "Score": "score", "parse": "score", "render": "render", "instrument": "api", "play": "api",
+    "Note": "score", "Score": "score", "parse": "score", "render": "render", "instrument": "instruments.opening",
+    "play": "performing",
     "SoundloomError": "errors",
 }  # fmt: skip
 

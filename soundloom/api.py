@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,25 +13,14 @@ from soundloom import audio
 from soundloom.audio import Waveform
 from soundloom.bank import SoundBank
 from soundloom.condition import AS_LEARNT, Manner
-from soundloom.config import did_you_mean
-from soundloom.errors import ConfigError, ModelError, ScoreError
 from soundloom.features import describe
-from soundloom.instruments.base import AbstractInstrument
-from soundloom.instruments.neural import MakesOneShots, OneShot
-from soundloom.instruments.pluck import Pluck
-from soundloom.instruments.subtractive import Subtractive
-from soundloom.midi import read as read_midi
-from soundloom.models.base import Samples
 from soundloom.paths import make_folder, replacing
 from soundloom.presets import Preset
 from soundloom.recipe import Choice, decide, stages
-from soundloom.render import fit_peak, render
-from soundloom.run import Run, families_that
+from soundloom.render import fit_peak
+from soundloom.run import Run
 from soundloom.runlog import Progress
-from soundloom.score import Score, parse
 from soundloom.train import TrainConfig
-
-ENGINES: dict[str, type[Subtractive] | type[Pluck]] = {"subtractive": Subtractive, "pluck": Pluck}
 
 
 def scan(
@@ -175,57 +164,6 @@ def measured(sound: Waveform) -> dict[str, float | None]:
     return {name: round(value, 4) if abs(value) < float("inf") else None for name, value in values.items()}
 
 
-def instrument(text: str, *, seed: int = 0, device: str | None = None) -> AbstractInstrument:
-    """What plays, from one text: `subtractive`, `pluck` or the folder of a run; knobs follow after commas.
-
-    >>> type(instrument("subtractive,cutoff_hz=800")).__name__
-    'Subtractive'
-    """
-    name, *settings = (part.strip() for part in text.split(","))
-    pairs = [setting.partition("=") for setting in settings]
-    for key, equals, _ in pairs:
-        if not equals:
-            raise ConfigError(f"'{key}' in '{text}' is not key=value, as in subtractive,cutoff_hz=800")
-    if name in ENGINES:
-        return ENGINES[name]({key: _number(key, value) for key, _, value in pairs})
-    if not Path(name).is_dir():
-        known = did_you_mean(name, ENGINES)
-        raise ConfigError(f"there is no instrument '{name}': {known} A folder made by `soundloom train` plays too")
-    run = Run.load(name, device=device)
-    label = next((value for key, _, value in pairs if key == "label"), None)
-    knobs = {key: _number(key, value) for key, _, value in pairs if key != "label"}
-    return one_shot(run, knobs, label=label, seed=seed)
-
-
-def one_shot(
-    run: Run, settings: Mapping[str, float] | None = None, *, label: str | None = None, seed: int = 0
-) -> OneShot:
-    """A trained model as an instrument; a family that makes no sounds of its own is refused with `ModelError`."""
-    if not isinstance(run.model, Samples):
-        raise ModelError(f"a {run.family} has no sounds of its own to play: train a {families_that('sample')}")
-    return OneShot(cast(MakesOneShots, run.model), settings, label=label, seed=seed)
-
-
-def play(
-    score: str, voices: Sequence[str], *, bpm: float = 120.0, sample_rate: int = 44100, seed: int = 0,
-    device: str | None = None,
-) -> Waveform:  # fmt: skip
-    """A MIDI file or a typed phrase, played by instruments given as texts (`instrument`), one for all channels or
-    `2=pluck` for one of them; never above -1 dB."""
-    notes = read_midi(score) if Path(score).suffix.lower() in (".mid", ".midi") else parse(score, bpm=bpm)
-    instruments: dict[int, AbstractInstrument] = {}
-    rest: AbstractInstrument | None = None
-    for voice in voices:
-        number, equals, name = voice.partition("=")
-        if equals and number.strip().isdigit():
-            instruments[int(number)] = instrument(name, seed=seed, device=device)
-        else:
-            rest = instrument(voice, seed=seed, device=device)
-    if rest is not None:
-        instruments = {note.channel: rest for note in notes.notes} | instruments
-    return fit_peak(render(Score(notes.notes), instruments, sample_rate=sample_rate, seed=seed))[0]
-
-
 def shown_on(bar: Callable[[float, str], None]) -> Callable[[Progress], None]:
     """What `fit` calls as it goes on, shown on a progress bar in words."""
 
@@ -237,10 +175,3 @@ def shown_on(bar: Callable[[float, str], None]) -> Callable[[Progress], None]:
         bar(now.step / max(now.steps, 1), words if now.doing == "training" else now.doing)
 
     return show
-
-
-def _number(key: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ScoreError(f"the knob {key} is '{text}', which is no number") from None

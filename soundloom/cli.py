@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from soundloom.commands import banks, comparing, hearing, judging, making, shaping, training
+from soundloom.commands import banks, comparing, hearing, judging, making, rendering, shaping, training
 from soundloom.commands.flags import app
 from soundloom.errors import SoundloomError
 
-GROUPS = (banks, hearing, training, making, shaping, judging, comparing)  # importing them gives `app` its commands
+GROUPS = (banks, hearing, training, making, shaping, rendering, judging, comparing)  # importing them gives `app` its commands
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

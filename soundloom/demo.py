@@ -17,6 +17,7 @@ from soundloom.bank import SoundBank
 from soundloom.draw import Report, curves_svg, histogram_svg, scatter_svg
 from soundloom.errors import ConfigError
 from soundloom.evaluate import Evaluation, evaluate
+from soundloom.instruments.neural import OneShot
 from soundloom.models.base import Embeds
 from soundloom.paths import make_folder
 from soundloom.phrase import Part, compose, merged
@@ -85,7 +86,7 @@ def run_demo(
         resyntheses = [_resynthesis(runs["codec"], bank, clip) for clip in _held_out(bank)[:RESYNTHESES]]
     with clock.step("render a phrase"):
         parts = compose(bank)
-        voices = {i: api.one_shot(runs["vae"], label=part.label, seed=seed) for i, part in enumerate(parts)}
+        voices = {i: OneShot(runs["vae"], label=part.label, seed=seed) for i, part in enumerate(parts)}
         score = merged(parts)
         phrase = fit_peak(render(score, voices, sample_rate=runs["vae"].sample_rate, seed=seed))[0]
         write(out / "phrase.wav", phrase)
@@ -124,7 +125,7 @@ def _next(out: Path) -> list[str]:
     vae, codec = shlex.quote(str(out / "vae")), shlex.quote(str(out / "codec"))
     return [
         f"soundloom sample {vae} -n 8 --pitch C3 -o more-sounds",
-        f'soundloom render "C3 E3 G3 [C3 E3 G3]:3" --with {vae} -o chord.wav',
+        f'soundloom render "C3 E3 G3 [C3 E3 G3]:3" --map {vae} -o chord.wav',
         f"soundloom reconstruct {codec} A-RECORDING.wav --transpose 3 -o transposed.wav",
         "soundloom demo MY-FOLDER -o my-out     # the same with your own sounds; --minutes 60 makes it better",
     ]

@@ -64,7 +64,7 @@ def limited(waveform: Waveform, *, peak_db: float = -1.0) -> Waveform:
 
 
 def _lufs(power: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
-    return -0.691 + 10 * np.log10(np.maximum(power, 1e-20))
+    return np.asarray(-0.691 + 10 * np.log10(np.maximum(power, 1e-20)))
 
 
 def _peaks(samples: NDArray[np.float32]) -> NDArray[np.float64]:

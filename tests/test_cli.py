@@ -245,11 +245,11 @@ def test_evaluate_trains_a_classifier_first_and_says_so(folder, tmp_path, capsys
 
 def test_render_plays_what_is_asked(tmp_path, folder):
     out = tmp_path / "phrase.wav"
-    assert cli.run(["render", "A4:2 -:2", "--bpm", "120", "--with", "pluck", "-o", str(out), "-q"]) == 0
+    assert cli.run(["render", "A4:2 -:2", "--bpm", "120", "--map", "pluck", "-o", str(out), "-q"]) == 0
     sound = sl.read(out)
     spectrum = np.abs(np.fft.rfft(sound.samples[0, 4410 : 4410 + 32768] * np.hanning(32768)))
     assert np.argmax(spectrum) * RATE / 32768 == pytest.approx(440, rel=0.01)
-    assert cli.run(["render", "A4", "--with", f"{folder / 'vae'},label=bass", "-o", str(out), "-q"]) == 0
+    assert cli.run(["render", "A4", "--map", f"{folder / 'vae'},label=bass", "-o", str(out), "-q"]) == 0
     assert sl.read(out).seconds > 0.3
 
 
@@ -269,9 +269,9 @@ def test_what_cannot_be_is_refused_in_a_sentence(folder, tmp_path, capsys):
     assert "cpu" in refused(capsys, "train", folder / "bank", "--device", "tpu", "-o", out)
     assert "did you mean batch" in refused(capsys, "train", folder / "bank", "--set", "bach=3", "-o", out)
     assert "steps" in refused(capsys, "train", folder / "bank", "--steps", "3", "--minutes", "1", "-o", out)
-    assert "did you mean pluck" in refused(capsys, "render", "C4", "--with", "plick", "-o", tmp_path / "o.wav")
+    assert "did you mean pluck" in refused(capsys, "render", "C4", "--map", "plick", "-o", tmp_path / "o.wav")
     assert "did you mean cutoff_hz" in refused(
-        capsys, "render", "C4", "--with", "subtractive,cutof_hz=3", "-o", tmp_path / "o.wav"
+        capsys, "render", "C4", "--map", "subtractive,cutof_hz=3", "-o", tmp_path / "o.wav"
     )
     assert ".wav" in refused(capsys, "render", "C4", "-o", tmp_path / "o.xyz")
     (tmp_path / "file").write_text("")

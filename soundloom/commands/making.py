@@ -174,45 +174,6 @@ def morph(
     terminal.document({"from": a, "to": b, "seed": making.seed, "files": files})
 
 
-@app.command(sort_key=7)
-def render(
-    score: str,
-    /,
-    *,
-    out: Out,
-    with_: Annotated[list[str] | None, Parameter(name="--with")] = None,
-    bpm: float = 120.0,
-    sample_rate: int = 44100,
-    making: Making = MAKING,
-) -> None:
-    """Play a MIDI file, or a phrase typed in, with trained sounds and engines, into an audio file.
-
-    A phrase: notes one after the other, `:` beats, `@` loudness, `[ ]` chords, `-` rests, as in
-    "C4 E4:0.5 [C4 E4 G4]:2@0.5 -".
-
-    Parameters
-    ----------
-    score
-        A .mid file, or the phrase itself in quotes.
-    out
-        The audio file to write.
-    with_
-        What plays: a folder made by `soundloom train --family vae`, or `subtractive`, or `pluck`. Knobs follow after
-        commas, as in `subtractive,cutoff_hz=800`; labels too, as in `my-run,label=bass`. With a MIDI file, `2=pluck`
-        gives channel 2 a voice of its own, and one without a number plays all other channels. May be given several
-        times.
-    bpm
-        The tempo of a typed phrase.
-    """
-    terminal = making.terminal()
-    with terminal.only_document():
-        voices = with_ or ["pluck"]
-        made = soundloom.play(score, voices, bpm=bpm, sample_rate=sample_rate, seed=making.seed, device=making.device)
-        soundloom.write(make_folder(out.parent) / out.name, made)
-    terminal.say(f"{made.seconds:.2f} s in {out}")
-    terminal.document({"file": out, "seconds": made.seconds, "sample_rate": made.sample_rate})
-
-
 @app.command(sort_key=8)
 def demo(
     folder: Path | None = None,

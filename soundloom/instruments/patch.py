@@ -55,6 +55,7 @@ class Patch:
     about: str = ""
     kind: str = ""
     source: str = ""
+    label: str = ""  # of a trained run: which kind of its sounds
     voices: int = 16
     gain_db: float = 0.0
     parameters: Mapping[str, float] = field(default_factory=dict)

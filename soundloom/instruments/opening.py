@@ -1,0 +1,144 @@
+"""From a few words to something that plays: an engine, a patch, a trained run, a SoundFont, a folder of sounds.
+
+subtractive,cutoff_hz=800      an engine, its knobs after commas
+patch:warm-pad                 a patch that comes along
+my-patch.toml                  one of your own
+my-run,label=kick              a folder made by `soundloom train`
+piano.sfz   gm.sf2,program=4   a sampled instrument
+my-sounds                      a folder of sounds, spread over the keys
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soundloom.audio import Waveform, read
+from soundloom.config import did_you_mean
+from soundloom.errors import ConfigError
+from soundloom.instruments import patch as patches
+from soundloom.instruments.base import AbstractInstrument, Event
+from soundloom.instruments.controls import Playable
+from soundloom.instruments.engines import ENGINES
+from soundloom.instruments.generalmidi import DRUMS, PATCHES
+from soundloom.instruments.patch import Patch
+from soundloom.instruments.zones import Keymap, Sound, spread
+
+SHIPPED = "patch:"
+NEURAL = "neural"  # the engine of a trained run, which is no class by itself
+SOURCE_PITCH = 60.0  # at which a patch is recorded to be the source of another
+SOURCE_S, SOURCE_HELD_S = 4.0, 2.5
+SOURCE_KEYS = range(36, 97, 6)  # and for a sampler, these
+SOURCE_RATE = 44100
+
+
+@dataclass(frozen=True)
+class Opener:
+    """How trained runs are opened: with which seed, on which device; `live`: models in a process of their own."""
+
+    seed: int = 0
+    device: str | None = None
+    live: bool = False
+
+    def opened(self, text: str, *, folder: Path = Path()) -> Playable:
+        """What plays, from one text; paths are looked for from `folder` on. `ConfigError` where there is nothing."""
+        name, *pairs = (part.strip() for part in text.split(","))
+        words = [pair for pair in pairs if pair.startswith("label=")]
+        knobs = patches.numbers([pair for pair in pairs if pair not in words], where=text)
+        label = words[0].partition("=")[2] if words else None
+        if name.startswith(SHIPPED):
+            return self._patch(patches.named(name.removeprefix(SHIPPED)), knobs, folder)
+        if name in ENGINES:
+            return patches.build(Patch(name=name, engine=name), settings=knobs)
+        path = folder / name
+        if path.suffix.lower() == ".toml":
+            return self._patch(patches.load(path), knobs, path.parent)
+        if (path / "config.json").is_file():
+            return self._run(Patch(name=path.name, engine=NEURAL, source=name, label=label or ""), path, knobs)
+        if path.exists():
+            return self._patch(Patch(name=path.stem, engine="sampler", source=name), knobs, folder)
+        known = did_you_mean(name, [*ENGINES, *(SHIPPED + one for one in patches.shipped())])
+        raise ConfigError(
+            f"there is no instrument '{name}': {known} The folder of a trained run or of sounds plays too, and .sfz, "
+            ".sf2 and patch files (.toml)"
+        )
+
+    def usual(self, channel: int, program: int) -> Playable:
+        """Who plays a channel where nobody says: the patch that stands for its program, or the drums."""
+        return self.opened(SHIPPED + ("drum-kit" if channel == DRUMS else PATCHES[program]))
+
+    def _patch(self, patch: Patch, knobs: dict[str, float], folder: Path) -> Playable:
+        if patch.engine == NEURAL:
+            return self._run(patch, folder / patch.source, knobs)
+        if not patch.source:
+            return patches.build(patch, settings=knobs)
+        return patches.build(patch, source=self._source(patch, folder), settings=knobs)
+
+    def _run(self, patch: Patch, path: Path, knobs: dict[str, float]) -> Playable:
+        """A trained run with a patch's effects after it."""
+        own = {**patch.parameters, **knobs}
+        inner = {key: value for key, value in own.items() if "." not in key}
+        instrument = neural(path, inner, self, label=patch.label or None)
+        return patches.finished(patch, instrument, {key: value for key, value in own.items() if "." in key})
+
+    def _source(self, patch: Patch, folder: Path) -> Any:
+        """What an engine plays from: a `Keymap` for the sampler, a recording for all others."""
+        name, *pairs = (part.strip() for part in patch.source.split(","))
+        path = folder / name
+        if patch.engine == "sampler":
+            return self._keymap(name, path, pairs)
+        if name.startswith(SHIPPED) or (path / "config.json").is_file():
+            return self._recorded(patch.source, folder, [SOURCE_PITCH])[0][0]
+        return read(path)
+
+    def _keymap(self, name: str, path: Path, pairs: Sequence[str]) -> Keymap:
+        """A sampled instrument from its file, or spread from a folder, a single sound, or what another one plays."""
+        if name.startswith(SHIPPED) or (path / "config.json").is_file():
+            sounds = self._recorded(",".join([name, *pairs]), path.parent, [float(key) for key in SOURCE_KEYS])
+            return spread([Sound(sound, pitch) for sound, pitch in sounds], name=name)
+        if path.is_dir():
+            from soundloom.instruments.folders import load as load_folder
+
+            return load_folder(path)
+        if path.suffix.lower() == ".sfz":
+            from soundloom.instruments.sfz import load as load_sfz
+
+            return load_sfz(path)
+        if path.suffix.lower() == ".sf2":
+            from soundloom.instruments.sf2 import load as load_sf2
+
+            numbers = patches.numbers(pairs, where=name)
+            return load_sf2(path, **{key: int(value) for key, value in numbers.items()})
+        return spread([Sound(read(path), SOURCE_PITCH)], name=path.stem)
+
+    def _recorded(self, text: str, folder: Path, pitches: Sequence[float]) -> list[tuple[Waveform, float]]:
+        """Notes of another instrument, held and rung out."""
+        instrument = self.opened(text, folder=folder).instrument
+        n = round(SOURCE_S * SOURCE_RATE)
+        made = []
+        for pitch in pitches:
+            on, off = Event(0, "on", 1, pitch, 0.8), Event(round(SOURCE_HELD_S * SOURCE_RATE), "off", 1)
+            instrument.prepare([on, off], SOURCE_RATE)
+            block, _ = instrument.process(instrument.init_state(SOURCE_RATE, seed=self.seed), [on, off], n)
+            made.append((Waveform(np.ascontiguousarray(block), SOURCE_RATE), pitch))
+        return made
+
+
+def neural(path: Path, knobs: dict[str, float], opener: Opener, *, label: str | None = None) -> AbstractInstrument:
+    """The model of a run folder as an instrument."""
+    from soundloom.instruments.neural import OneShot  # torch is loaded only where a model plays
+    from soundloom.run import Run
+
+    run = Run.load(path, device=opener.device)
+    return OneShot(run, knobs, label=label, seed=opener.seed, live=opener.live)
+
+
+def instrument(text: str, *, seed: int = 0, device: str | None = None) -> AbstractInstrument:
+    """What plays, from one text.
+
+    >>> type(instrument("subtractive,cutoff_hz=800")).__name__
+    'Subtractive'
+    """
+    return Opener(seed=seed, device=device).opened(text).instrument
