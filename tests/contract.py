@@ -25,10 +25,6 @@ QUIET: dict[str, dict[str, float]] = {
     "fm": {
         "brightness": 0.0, "velocity_brightness": 0.0, "op1_attack_s": 0.05, "op3_attack_s": 0.05,
     },
-    "fm": {
-        "feedback": 0.3, "vibrato_cents": 20.0, "key_scaling": 0.0, "op1_sustain": 0.5, "op2_sustain": 0.5,
-        "op3_sustain": 0.5, "op4_sustain": 0.5,
-    },
 }  # fmt: skip
 AUDIBLE: dict[str, dict[str, float]] = {
     "subtractive": {
@@ -38,6 +34,11 @@ AUDIBLE: dict[str, dict[str, float]] = {
     "sampler": {"sustain": 0.3, "decay_s": 0.3, "vibrato_cents": 20.0, "cutoff_hz": 1200.0},
     "granular": {"sustain": 0.3, "decay_s": 0.3},
     "equaliser": {"low_db": 6.0, "peak1_db": -6.0, "peak2_db": 6.0, "high_db": -6.0},
+    "fm": {
+        "feedback": 0.3, "vibrato_cents": 20.0, "key_scaling": 0.0, "op1_sustain": 0.5, "op2_sustain": 0.5,
+        "op3_sustain": 0.5, "op4_sustain": 0.5, "op1_decay_s": 0.3, "op2_decay_s": 0.3, "op3_decay_s": 0.3,
+        "op4_decay_s": 0.3,
+    },
 }  # fmt: skip
 # LOUD: how far an effect whose bands add up may turn up what the others may not turn up 20 times.
 LOUD = {"equaliser": 4000.0}  # four bands of 15 dB and 12 dB over all
