@@ -13,7 +13,6 @@ from soundloom.errors import ConfigError, ScoreError
 from soundloom.instruments.base import AbstractInstrument, Event
 from soundloom.instruments.controls import Playable, Route, events
 from soundloom.instruments.mixer import Mixer, Part
-from soundloom.loudness import integrated_lufs, limited, true_peak
 from soundloom.score import Score
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
@@ -143,6 +142,12 @@ def perform(
         kept.append(done if stems else done.sum(axis=0, keepdims=True))
         if progress is not None:
             progress(min(len(kept) * block / sample_rate, score.seconds), score.seconds)
+    from soundloom.loudness import (
+        integrated_lufs,
+        limited,
+        true_peak,
+    )  # slow to load: after the first sound is early enough
+
     every = np.concatenate(kept, axis=2)
     mix = every.sum(axis=0)
     end = _end(mix, score, sample_rate)
