@@ -142,29 +142,29 @@ def perform(
         kept.append(done if stems else done.sum(axis=0, keepdims=True))
         if progress is not None:
             progress(min(len(kept) * block / sample_rate, score.seconds), score.seconds)
-    from soundloom.loudness import (
-        integrated_lufs,
-        limited,
-        true_peak,
-    )  # slow to load: after the first sound is early enough
-
     every = np.concatenate(kept, axis=2)
     mix = every.sum(axis=0)
     end = _end(mix, score, sample_rate)
-    sound = Waveform(mix[:, :end], sample_rate)
-    loudness = integrated_lufs(sound)
-    gain_db = 0.0 if lufs is None or not math.isfinite(loudness) else lufs - loudness
-    sound = limited(Waveform(sound.samples * np.float32(10 ** (gain_db / 20)), sample_rate))
-    names = [part.name for part in parts] + ["room"]
-    apart = (
-        {name: Waveform(stem[:, :end], sample_rate) for name, stem in zip(names, every, strict=True)} if stems else {}
-    )
+    apart = {}
+    if stems:
+        names = [*(part.name for part in parts), "room"]
+        apart = {name: Waveform(stem[:, :end], sample_rate) for name, stem in zip(names, every, strict=True)}
+    return _mastered(Waveform(mix[:, :end], sample_rate), lufs, apart)
+
+
+def _mastered(mix: Waveform, lufs: float | None, stems: Mapping[str, Waveform]) -> Performance:
+    """Brought to its loudness, and limited."""
+    from soundloom import loudness  # its filters are slow to load: by now the first sound is there
+
+    measured = loudness.integrated_lufs(mix)
+    gain_db = 0.0 if lufs is None or not math.isfinite(measured) else lufs - measured
+    sound = loudness.limited(Waveform(mix.samples * np.float32(10 ** (gain_db / 20)), mix.sample_rate))
     return Performance(
         sound=sound,
         gain_db=gain_db,
-        loudness_lufs=integrated_lufs(sound),
-        true_peak_db=20 * math.log10(max(true_peak(sound), 1e-6)),
-        stems=apart,
+        loudness_lufs=loudness.integrated_lufs(sound),
+        true_peak_db=20 * math.log10(max(loudness.true_peak(sound), 1e-6)),
+        stems=stems,
     )
 
 
