@@ -115,7 +115,8 @@ class Sampler(AbstractPolyphonic):
         zone, pieces = self.source.zones[state.zone], self.pieces
         rate, key = state.sample_rate, event.pitch
         row["piece"] = pieces.of_zone[state.zone]
-        row["semitones"] = zone.key_tracking * (key - zone.pitch) + 12 * math.log2(pieces.rate_hz[state.zone] / rate)
+        away = zone.key_tracking * (key - zone.pitch) + zone.tune
+        row["semitones"] = away + 12 * math.log2(pieces.rate_hz[state.zone] / rate)
         loudness = values["velocity_db"] * zone.velocity_tracking * math.log10(event.velocity) + zone.gain_db
         pan = (1 + min(max(zone.pan, -1.0), 1.0)) * math.pi / 4  # equal power, 1 in the middle
         row["left"], row["right"] = (

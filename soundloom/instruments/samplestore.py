@@ -91,7 +91,7 @@ def _key(zone: Zone) -> _Key:
 def _semitones(zone: Zone) -> float:
     """How far above its recording a zone is played at most."""
     ends = (zone.low_key - zone.pitch, zone.high_key - zone.pitch)
-    return max(zone.key_tracking * end for end in ends) + HEADROOM
+    return max(zone.key_tracking * end for end in ends) + zone.tune + HEADROOM
 
 
 def _factor(zone: Zone) -> int:

@@ -51,7 +51,7 @@ class Zone:
     """A recording, mono or stereo, and what it answers to. Keys and velocities are those of MIDI, both ends included.
 
     `pitch` is the key, maybe a fractional one, at which it plays as recorded; each key away moves it by `key_tracking`
-    semitones. `start` and `end` are frames (None: all of it). `pan` goes from -1 to 1. At a `velocity_tracking` of 0
+    semitones, `tune` all of them. `start` and `end` are frames (None: all of it). `pan` goes from -1 to 1. At a `velocity_tracking` of 0
     the velocity does not change the level. Zones with `turns` > 1 take turns; those with a range in `chance` are
     drawn. A zone silences those whose `silenced_by` is its `group`, where that is not 0. A `one_shot` plays on after
     its key.
@@ -59,6 +59,7 @@ class Zone:
 
     waveform: Waveform
     pitch: float = 60.0
+    tune: float = 0.0
     low_key: int = 0
     high_key: int = 127
     low_velocity: int = 0
@@ -90,7 +91,7 @@ class Zone:
         if self.loop and not self.start <= self.loop.start < self.loop.end <= end:
             looped = f"frame {self.loop.start} to {self.loop.end}"
             raise InstrumentError(f"a loop goes from {looped}: its zone goes from {self.start} to {end}")
-        numbers = (self.pitch, self.gain_db, self.pan, self.cutoff_hz, self.resonance_db, self.key_tracking)
+        numbers = (self.pitch, self.tune, self.gain_db, self.pan, self.cutoff_hz, self.resonance_db, self.key_tracking)
         if not all(map(math.isfinite, numbers)):
             raise InstrumentError("a zone has a pitch, gain, pan or filter that is no finite number")
 
