@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from soundloom.commands import banks, comparing, hearing, judging, making, rendering, shaping, training
+from soundloom.commands import banks, comparing, hearing, judging, making, playing, rendering, shaping, training
 from soundloom.commands.flags import app
 from soundloom.errors import SoundloomError
 
-GROUPS = (banks, hearing, training, making, shaping, rendering, judging, comparing)  # importing them gives `app` its commands
+# Importing them gives `app` its commands.
+GROUPS = (banks, hearing, training, making, shaping, rendering, playing, judging, comparing)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

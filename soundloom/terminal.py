@@ -21,6 +21,11 @@ class Terminal:
         if not self.quiet:
             print(text, file=sys.stderr if self.json else sys.stdout, flush=True)
 
+    def status(self, text: str) -> None:
+        """A line that the next one replaces, where somebody sees it; an empty one takes it away."""
+        if not self.quiet and sys.stderr.isatty():
+            print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
+
     def document(self, values: Mapping[str, Any] | Sequence[Any]) -> None:
         """The result for scripts. What is no number becomes null: NaN is not JSON."""
         if self.json:

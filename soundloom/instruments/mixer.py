@@ -79,23 +79,38 @@ class Mixer(AbstractInstrument):
             effects=[one.init_state(sample_rate) for one in self.effects],
         )
 
+    def begun(self, state: MixerState) -> MixerState:
+        """All parts started now rather than with their first event: who plays live must not wait for their memory."""
+        for number in range(len(self.parts)):
+            if state.parts[number] is None:
+                state.parts[number] = self._begin(state, number)
+        return state
+
     def process(self, state: MixerState, events: Sequence[Event], n: int) -> tuple[NDArray[np.float32], MixerState]:
-        stems, state = self.stems(state, events, n)
-        return stems.sum(axis=0), state
+        mix = np.zeros((2, n), np.float32)
+        return self._mixed(state, events, [mix] * (len(self.parts) + 1)), state
 
     def stems(self, state: MixerState, events: Sequence[Event], n: int) -> tuple[NDArray[np.float32], MixerState]:
         """What each part adds, and last what the room and the chorus add: [P + 1, 2, n]. Their sum is the mix."""
         stems = np.zeros((len(self.parts) + 1, 2, n), np.float32)
-        sends = np.zeros((2, 2, n), np.float32)
+        self._mixed(state, events, list(stems))
+        return stems, state
+
+    def _mixed(
+        self, state: MixerState, events: Sequence[Event], into: Sequence[NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """Adds the next block of each part, and of the effects, to arrays [2, n]; returns the last of them."""
+        out = into[-1]
+        sends = np.zeros((2, *out.shape), np.float32)
         by_part: dict[int, list[Event]] = {}
         for event in events:
             by_part.setdefault(event.part, []).append(event)
         for number in range(len(self.parts)):
-            self._part(state, number, by_part.get(number, []), stems[number], sends)
+            self._part(state, number, by_part.get(number, []), into[number], sends)
         for index, one in enumerate(self.effects):
             wet, state.effects[index] = one.process(state.effects[index], [], sends[index])
-            stems[-1] += wet
-        return stems, state
+            out += wet
+        return out
 
     def _part(
         self, state: MixerState, number: int, events: list[Event], out: NDArray[np.float32], sends: NDArray[np.float32]
@@ -109,9 +124,7 @@ class Mixer(AbstractInstrument):
             first = 0
             if state.parts[number] is None:  # it begins with its first event, wherever blocks are cut
                 first = own[0].frame
-                state.parts[number] = self.parts[number].instrument.init_state(
-                    state.sample_rate, seed=state.seed + number
-                )
+                state.parts[number] = self._begin(state, number)
                 own = [replace(event, frame=event.frame - first) for event in own]
             made, state.parts[number] = self.parts[number].instrument.process(state.parts[number], own, n - first)
             sound = made if first == 0 else np.pad(made, ((0, 0), (first, 0)))
@@ -125,6 +138,9 @@ class Mixer(AbstractInstrument):
                 name = move.param.removeprefix("strip.")
                 state.strips[number] = _strip({**state.strips[number], name: move.value})
                 state.aims[number] = self._aim(number, state.strips[number])
+
+    def _begin(self, state: MixerState, number: int) -> Any:
+        return self.parts[number].instrument.init_state(state.sample_rate, seed=state.seed + number)
 
     def _aim(self, number: int, strip: Mapping[str, float]) -> NDArray[np.float64]:
         """Left, right, room, chorus of a part, as gains: in the middle both sides are 1, at an end √2."""

@@ -1,0 +1,177 @@
+"""Everything that plays, as one function of an audio callback: MIDI in, sound out, and what share of time it takes."""
+
+import gc
+import itertools
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from soundloom.backends import Sound
+from soundloom.guard import Guard
+from soundloom.hands import Hands
+from soundloom.instruments.base import AbstractInstrument, Event
+from soundloom.instruments.controls import Playable
+from soundloom.instruments.mixer import STRIP, Mixer, Part
+from soundloom.midiin import Message
+from soundloom.tape import Tape
+
+SWITCH_S = 1e-4  # how long another thread may hold the interpreter while the callback waits for it; 5 ms otherwise
+STEPS, FULL = 4000, 2.0  # the load is counted in steps of 0.05 % of a block, up to two blocks
+PITCHES = (36.0, 48.0, 60.0, 72.0)  # of the rehearsal
+
+
+class Load:
+    """How much of its time each callback took, in CPU time: 1 is all that there is."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(STEPS + 1, np.int64)
+        self.now = 0.0  # of late
+
+    def add(self, part: float) -> None:
+        self._counts[min(int(part * (STEPS / FULL)), STEPS)] += 1
+        self.now += 0.01 * (part - self.now)
+
+    @property
+    def blocks(self) -> int:
+        return int(self._counts.sum())
+
+    def percentile(self, percent: float) -> float:
+        """The load that so many per cent of all blocks stayed below, rounded up to a step; 0 before the first."""
+        counts = np.cumsum(self._counts)
+        rank = max(int(np.ceil(counts[-1] * percent / 100)), 1)
+        return float((np.searchsorted(counts, rank) + 1) * FULL / STEPS) if counts[-1] else 0.0
+
+
+class Player:
+    """Instruments, their mixer and the hands on them. `render` is for an audio callback: it takes no lock, waits for
+    nothing, and lets no error out; the first one is kept in `error`, and silence goes out from then on.
+
+    `broken` counts blocks in which an instrument made no sound but NaN or worse: they are silent, and all starts anew.
+    """
+
+    def __init__(
+        self,
+        players: Sequence[Playable],
+        places: Mapping[int, Sequence[int]],
+        *,
+        sample_rate: int,
+        block: int,
+        seed: int = 0,
+        tape: Tape | None = None,
+    ) -> None:
+        self.players, self.tape = tuple(players), tape
+        self.sample_rate, self.block, self.seed = sample_rate, block, seed
+        self.mixer = Mixer([Part(one.instrument, one.name, one.gain_db) for one in players])
+        self.hands = Hands(players, places)
+        self.load = Load()
+        self.frames = self.broken = self._told = 0
+        self._known: set[str] = set()  # troubles that were told
+        self.error: Exception | None = None
+        self._guard = Guard(sample_rate)
+        self._state = self._fresh()
+
+    def render(self, heard: Sound | None, out: Sound, messages: Sequence[Message]) -> None:
+        """The next samples into `out` [2, n]; `heard` means nothing here."""
+        start = time.thread_time()
+        n = out.shape[1]
+        out[:] = 0.0
+        if self.error is None:
+            try:
+                made, self._state = self.mixer.process(self._state, self.hands.events(messages), n)
+                if self._guard.pass_through(made):  # not of `out`: kernels are compiled for arrays in one piece
+                    self.broken += 1
+                    self._state = self._fresh()
+                out[:] = made
+            except Exception as error:  # whoever plays hears silence; the main thread says why
+                self.error = error
+                out[:] = 0.0
+        if self.tape is not None:
+            self.tape.hear(out)
+        self.frames += n
+        self.load.add((time.thread_time() - start) * self.sample_rate / n)
+
+    def warm_up(self) -> None:
+        """Plays every kind of event on every part, unheard, so that all there is to compile and to load is there
+        before the first note. What an instrument has in a process of its own starts here."""
+        for instrument in self._everyone():
+            start = getattr(instrument, "start", None)
+            if start is not None:
+                start()
+        state = self._fresh()
+        for scene in zip(*(_rehearsal(number, one.instrument) for number, one in enumerate(self.players)), strict=True):
+            for due in (sorted(itertools.chain(*scene), key=lambda event: event.frame), [], []):
+                made, state = self.mixer.process(state, due, self.block)
+                self._guard.pass_through(made)
+        self._guard = Guard(self.sample_rate)
+        self._state = self._fresh()
+
+    def close(self) -> None:
+        """Ends what instruments have in processes of their own."""
+        for instrument in self._everyone():
+            close = getattr(instrument, "close", None)
+            if close is not None:
+                close()
+
+    def news(self) -> list[str]:
+        """What has happened since it was asked last: knobs that were learnt, instruments in trouble."""
+        found = [self.hands.learnt.popleft() for _ in range(len(self.hands.learnt))]
+        if self.broken > self._told:
+            found.append(f"note: {self.broken} blocks were no sound, and were left out: an instrument ran away")
+            self._told = self.broken
+        for instrument in self._everyone():
+            trouble = getattr(instrument, "trouble", "")
+            if trouble and trouble not in self._known:
+                self._known.add(trouble)
+                found.append(f"note: {trouble}")
+        return found
+
+    def _fresh(self) -> Any:
+        return self.mixer.begun(self.mixer.init_state(self.sample_rate, seed=self.seed))
+
+    def _everyone(self) -> Iterator[AbstractInstrument]:
+        """All instruments, also those inside of others."""
+        waiting: list[AbstractInstrument] = [player.instrument for player in self.players]
+        while waiting:
+            one = waiting.pop()
+            yield one
+            inner = getattr(one, "instrument", None)
+            if isinstance(inner, AbstractInstrument):
+                waiting.append(inner)
+
+
+def _rehearsal(part: int, instrument: AbstractInstrument) -> list[list[Event]]:
+    """Scenes: notes, notes that steal the voices of others, what moves while they sound, every knob, and their ends.
+
+    The notes are few pitches: what a model has to make anew for each pitch is not asked for in vain.
+    """
+    voices = int(getattr(getattr(instrument, "instrument", instrument), "voices", 1))
+    notes = [
+        Event(number % 8, "on", number, PITCHES[number % len(PITCHES)], 0.2 + 0.15 * (number % 5), part=part)
+        for number in range(voices + 2)
+    ]
+    moves = [Event(0, "bend", value=0.3, part=part), Event(3, "pedal", value=1.0, part=part)]
+    turned = [Event(5, "set", param=param.name, value=param.default, part=part) for param in instrument.params]
+    faded = [Event(7, "set", param=f"strip.{strip.name}", value=strip.default, part=part) for strip in STRIP]
+    ends = [Event(9, "off", number, part=part) for number in range(voices)]
+    last = [Event(0, "pedal", value=0.0, part=part), Event(9, "stop", part=part)]
+    return [notes[:voices], notes[voices:], moves, turned, faded, ends, last]
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """While a callback plays: no garbage is collected, and no other thread keeps the interpreter for long."""
+    interval = sys.getswitchinterval()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        gc.enable()
+        gc.unfreeze()
