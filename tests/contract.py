@@ -22,6 +22,7 @@ QUIET: dict[str, dict[str, float]] = {
     },
     "sampler": {"cutoff_hz": 300.0, "attack_s": 0.05},
     "granular": {"size_ms": 500.0, "window": 0.0, "reverse": 0.0, "attack_s": 0.05, "density_hz": 200.0},
+    "modal": {"hardness": 0.0, "roughness": 0.0, "damping": 1.0, "object": 3.0, "position": 1.0},
     "fm": {
         "brightness": 0.0, "velocity_brightness": 0.0, "op1_attack_s": 0.05, "op3_attack_s": 0.05,
     },
@@ -33,6 +34,7 @@ AUDIBLE: dict[str, dict[str, float]] = {
     },
     "sampler": {"sustain": 0.3, "decay_s": 0.3, "vibrato_cents": 20.0, "cutoff_hz": 1200.0},
     "granular": {"sustain": 0.3, "decay_s": 0.3},
+    "melody": {"vibrato_cents": 30.0},
     "equaliser": {"low_db": 6.0, "peak1_db": -6.0, "peak2_db": 6.0, "high_db": -6.0},
     "fm": {
         "feedback": 0.3, "vibrato_cents": 20.0, "key_scaling": 0.0, "op1_sustain": 0.5, "op2_sustain": 0.5,

@@ -11,7 +11,9 @@ ENGINES = {
     "pluck": "pluck:Pluck",
     "sampler": "sampler:Sampler",
     "granular": "granular:Granular",
+    "modal": "modal:Modal",
     "fm": "fm:FM",
+    "wavetable": "wavetable:Wavetable",
 }
 EFFECTS = {
     "equaliser": "equaliser:Equaliser",
