@@ -12,7 +12,7 @@ from soundloom.audio import Waveform
 from soundloom.errors import ConfigError, ScoreError
 from soundloom.instruments.base import AbstractInstrument, Event
 from soundloom.instruments.controls import Playable, Route, events
-from soundloom.instruments.mixer import Mixer, Part
+from soundloom.instruments.mixer import Mixer, MixerState, Part
 from soundloom.score import Score
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
@@ -112,8 +112,9 @@ def render(
     players = {channel: Playable("", one, routes) for channel, one in instruments.items()}
     arrangement = arrange(score, players)
     mixer = Mixer([Part(player.instrument) for player in arrangement.players], sends=False)
-    blocks = _played(mixer, arrangement.timeline(score, sample_rate), score, sample_rate, block, seed)
-    samples = np.concatenate([stems.sum(axis=0) for stems in blocks], axis=1)
+    timeline = arrangement.timeline(score, sample_rate)
+    blocks = _played(mixer, mixer.process, timeline, _Clock(score.seconds, sample_rate, block, seed))
+    samples = np.concatenate(list(blocks), axis=-1)
     if all(player.instrument.channels == 1 for player in arrangement.players):
         samples = samples[:1]
     return Waveform(samples[:, : _end(samples, score, sample_rate)], sample_rate)
@@ -138,12 +139,14 @@ def perform(
     ]
     timeline = arrangement.timeline(score, sample_rate)
     kept: list[Sound] = []
-    for done in _played(Mixer(parts), timeline, score, sample_rate, block, seed):
-        kept.append(done if stems else done.sum(axis=0, keepdims=True))
+    mixer = Mixer(parts)
+    how = mixer.stems if stems else mixer.process
+    for done in _played(mixer, how, timeline, _Clock(score.seconds, sample_rate, block, seed)):
+        kept.append(done)
         if progress is not None:
             progress(min(len(kept) * block / sample_rate, score.seconds), score.seconds)
-    every = np.concatenate(kept, axis=2)
-    mix = every.sum(axis=0)
+    every = np.concatenate(kept, axis=-1)
+    mix = every.sum(axis=0) if stems else every
     end = _end(mix, score, sample_rate)
     apart = {}
     if stems:
@@ -181,19 +184,35 @@ def fit_peak(waveform: Waveform, *, peak_db: float = -1.0) -> tuple[Waveform, fl
     return Waveform(waveform.samples * np.float32(gain), waveform.sample_rate), 20 * math.log10(gain)
 
 
+@dataclass(frozen=True)
+class _Clock:
+    """How long a score is, and at what pace it is played."""
+
+    seconds: float
+    sample_rate: int
+    block: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
+            raise ConfigError(f"the sample rate is {self.sample_rate} Hz: it goes from {LOWEST_RATE} to {HIGHEST_RATE}")
+        if self.block < 1:
+            raise ConfigError(f"a block of {self.block} samples was asked for: it takes 1 or more, 512 is usual")
+        if self.seconds > LONGEST_S:
+            raise ScoreError(f"the score lasts {self.seconds:.0f} s: {LONGEST_S:.0f} s at most; render it in parts")
+
+
 def _played(
-    mixer: Mixer, timeline: Sequence[Event], score: Score, sample_rate: int, block: int, seed: int
+    mixer: Mixer,
+    how: Callable[[MixerState, Sequence[Event], int], tuple[Sound, MixerState]],
+    timeline: Sequence[Event],
+    clock: _Clock,
 ) -> Iterator[Sound]:
-    """The mixer's stems [P + 1, 2, block], until the score is over and all is quiet."""
-    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
-        raise ConfigError(f"the sample rate is {sample_rate} Hz: it goes from {LOWEST_RATE} to {HIGHEST_RATE}")
-    if block < 1:
-        raise ConfigError(f"a block of {block} samples was asked for: it takes 1 or more, 512 is usual")
-    if score.seconds > LONGEST_S:
-        raise ScoreError(f"the score lasts {score.seconds:.0f} s: {LONGEST_S:.0f} s at most; render it in parts")
+    """What `how` (the mixer's `process` or `stems`) gives, block by block, until the score is over and all is quiet."""
+    sample_rate, block = clock.sample_rate, clock.block
     mixer.prepare(timeline, sample_rate)
-    state = mixer.init_state(sample_rate, seed=seed)
-    end = math.ceil(score.seconds * sample_rate)
+    state = mixer.init_state(sample_rate, seed=clock.seed)
+    end = math.ceil(clock.seconds * sample_rate)
     last = end + round(LONGEST_TAIL_S * sample_rate)
     at = quiet = 0
     for start in itertools.count(0, block):
@@ -201,17 +220,19 @@ def _played(
         while at < len(timeline) and timeline[at].frame < start + block:
             due.append(replace(timeline[at], frame=timeline[at].frame - start))
             at += 1
-        stems, state = mixer.stems(state, due, block)
-        yield stems
-        quiet = quiet + block if np.abs(stems).max() < SILENT else 0
-        if start + block >= end and (quiet >= QUIET_S * sample_rate or start + block >= last):
-            return
+        sound, state = how(state, due, block)
+        yield sound
+        if start + block >= end:
+            quiet = quiet + block if max(sound.max(), -sound.min()) < SILENT else 0
+            if quiet >= QUIET_S * sample_rate or start + block >= last:
+                return
 
 
 def _end(samples: Sound, score: Score, sample_rate: int) -> int:
     """Where the score or what is heard of it ends."""
-    loud = np.flatnonzero(np.abs(samples).max(axis=0) >= SILENT)
-    return max(math.ceil(score.seconds * sample_rate), int(loud[-1]) + 1 if len(loud) else 0)
+    end = min(math.ceil(score.seconds * sample_rate), samples.shape[1])
+    loud = np.flatnonzero(np.abs(samples[:, end:]).max(axis=0) >= SILENT)
+    return end + (int(loud[-1]) + 1 if len(loud) else 0)
 
 
 def _names(arrangement: Arrangement) -> list[str]:

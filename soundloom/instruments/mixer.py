@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from soundloom.instruments.base import AbstractInstrument, Event, Param
 from soundloom.instruments.engines import effect
 
+ARRIVED = 1e-9  # gains closer than this to where they glide to are there
 GLIDE_S = 0.01  # time constant of levels that move
 USUAL_VOLUME = 100 / 127  # where General MIDI's volume stands until it is moved: here it means 0 dB
 ROOM = {"mix": 1.0, "decay_s": 1.8}
@@ -156,11 +157,24 @@ def _strip(values: Mapping[str, float]) -> dict[str, float]:
     return {name: param.checked(values.get(name, param.default)) for name, param in known.items()}
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
 def _place(sound, start, end, gains, aims, smoothing, out, sends):  # type: ignore[no-untyped-def]
     """Samples start .. end of a block [C, n] at its gains into `out` [2, n] and `sends` [2, 2, n]; the gains glide."""
-    a, b, c, d = gains[0], gains[1], gains[2], gains[3]
     right = len(sound) - 1
+    if np.abs(aims - gains).max() < ARRIVED:
+        a, b, c, d = aims[0], aims[1], aims[2], aims[3]
+        for j in range(start, end):
+            x, y = a * sound[0, j], b * sound[right, j]
+            out[0, j] += x
+            out[1, j] += y
+            sends[0, 0, j] += c * x
+            sends[0, 1, j] += c * y
+        if d > 0:
+            for j in range(start, end):
+                sends[1, 0, j] += d * a * sound[0, j]
+                sends[1, 1, j] += d * b * sound[right, j]
+        return
+    a, b, c, d = gains[0], gains[1], gains[2], gains[3]
     for j in range(start, end):
         a += (aims[0] - a) * smoothing
         b += (aims[1] - b) * smoothing
