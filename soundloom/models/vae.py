@@ -58,7 +58,7 @@ class VAEConfig:
     steps: int = 3000
     batch: int = 8
     crop_s: float = 1.0  # of each sound, what a training step renders
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 6e-4  # at 1.5e-3 runs of a few hundred steps blow up: the latents grow without end
     semitones: float = 0.0  # augmentation; new sounds take their pitches from what was heard, so it would detune them
     gain_db: float = 3.0
     label_dropout: float = 0.3
