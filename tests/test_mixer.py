@@ -6,8 +6,8 @@ from contract import RATE, play
 
 from soundloom.errors import ConfigError
 from soundloom.instruments.base import Event
-from soundloom.instruments.controls import usual_routes
 from soundloom.instruments.controls import events as meant
+from soundloom.instruments.controls import usual_routes
 from soundloom.instruments.mixer import Mixer, Part
 from soundloom.instruments.pluck import Pluck
 from soundloom.instruments.subtractive import Subtractive
@@ -80,7 +80,7 @@ def test_stems_add_up_to_the_mix():
 
 
 def test_controllers_turn_what_is_there():
-    """The filter's controller goes from its low end through where it stands to its high end; the wheel brings vibrato."""
+    """The filter goes from its low end through where it stands to its high end; the wheel brings vibrato."""
     synth = Subtractive({"cutoff_hz": 1000.0})
     routes = usual_routes(synth, synth.settings)
     (half,) = meant(Control(0, "cc", 0.5, 74), routes)
