@@ -87,8 +87,8 @@ class AbstractInstrument(ABC):
     def process(self, state: Any, events: Sequence[Event], n: int) -> tuple[NDArray[np.float32], Any]:
         """The next n samples, [C, n] float32, with `events` (sorted by frame, 0 <= frame < n) taking effect in them."""
 
-    def prepare(self, events: Sequence[Event], sample_rate: int) -> None:
-        """Makes ready what these events will need, and blocks until it is. Rendering calls it, live playing does not."""
+    def prepare(self, events: Sequence[Event], sample_rate: int) -> None:  # noqa: B027 (most have nothing to prepare)
+        """Makes ready what these events will need, and blocks until it is. Rendering calls it, live playing not."""
 
     def values(self, settings: Mapping[str, float]) -> dict[str, float]:
         """All parameters, the defaults overridden by `settings`; unknown names and values out of range are refused."""

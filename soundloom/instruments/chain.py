@@ -46,6 +46,9 @@ class Chain(AbstractInstrument):
         own = [replace(param, name=f"{name}.{param.name}") for name, one in self.effects for param in one.params]
         self.params = (*instrument.params, *own)
 
+    def prepare(self, events: Sequence[Event], sample_rate: int) -> None:
+        self.instrument.prepare([event for event in events if "." not in event.param], sample_rate)
+
     def init_state(self, sample_rate: int, *, seed: int = 0) -> ChainState:
         return ChainState(
             self.instrument.init_state(sample_rate, seed=seed), [one.init_state(sample_rate) for _, one in self.effects]
