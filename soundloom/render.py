@@ -230,7 +230,7 @@ def _played(
 
 def _end(samples: Sound, score: Score, sample_rate: int) -> int:
     """Where the score or what is heard of it ends."""
-    end = min(math.ceil(score.seconds * sample_rate), samples.shape[1])
+    end = min(math.ceil(score.seconds * sample_rate), int(samples.shape[1]))
     loud = np.flatnonzero(np.abs(samples[:, end:]).max(axis=0) >= SILENT)
     return end + (int(loud[-1]) + 1 if len(loud) else 0)
 
