@@ -49,6 +49,12 @@ def _step_at(semitones, bend, p, age, sample_rate):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True)
+def _filter_gain(octave, highest, sample_rate):  # type: ignore[no-untyped-def]
+    """The filter's g for a cutoff of 2^octave Hz, prewarped: the cutoff is exact."""
+    return math.tan(math.pi * 2.0 ** min(max(octave, LOWEST), highest) / sample_rate)
+
+
+@njit(cache=True)
 def _tick(v, p, levels, bend, sample_rate):  # type: ignore[no-untyped-def]
     """Work out where pitch, level of detail, gain and filter go until the next tick; what rests is left alone."""
     first = v.age == 0
@@ -74,12 +80,14 @@ def _tick(v, p, levels, bend, sample_rate):  # type: ignore[no-untyped-def]
     if v.filtered == 0 and octave >= p.open:
         v.octave = octave
         return
-    v.octave = octave if first else v.octave + (octave - v.octave) * p.smoothing
-    g = math.tan(math.pi * 2.0 ** min(max(v.octave, LOWEST), p.open) / sample_rate)
+    before = v.octave
+    v.octave = octave if first else before + (octave - before) * p.smoothing
+    g = _filter_gain(v.octave, p.open, sample_rate)
     if v.filtered == 0:
         v.filtered = 1
-        # As if it had been there all the time: what is low goes through at once.
-        v.low_left, v.low_right, v.g = v.last_left, v.last_right, g
+        # As if it had been there all the time, open: what is low goes through at once.
+        v.low_left, v.low_right = v.last_left, v.last_right
+        v.g = g if first else _filter_gain(before, p.open, sample_rate)
     else:
         v.g += TICK * v.g_step
     v.g_step = (g - v.g) / TICK

@@ -147,6 +147,6 @@ def plain_tone() -> Keymap:
     period = 100
     t = np.arange(40 * period) / period
     wave = sum(a * np.sin(2 * np.pi * k * t) for k, a in enumerate((1, 0.4, 0.3, 0.12, 0.1, 0.05, 0.04, 0.02), 1))
-    tone = Waveform((0.6 * np.asarray(wave) / np.abs(wave).max())[None].astype(np.float32), 44_100)
+    tone = Waveform((0.7 * np.asarray(wave) / np.abs(wave).max())[None].astype(np.float32), 44_100)
     loop = Loop(20 * period, 40 * period)
     return Keymap((Zone(tone, pitch=69 + 12 * math.log2(44_100 / period / 440), loop=loop),), "a plain tone")

@@ -116,6 +116,11 @@ class _Builder:
     def add(self, zone: Zone, loop: Loop | None, count: int) -> int:
         """Lays out a recording, its loop and what follows the loop; returns the number of its record."""
         factor, (first, last) = _factor(zone), zone.frames
+        self.frames += last - first
+        if self.frames > MOST_FRAMES:
+            raise InstrumentError(
+                f"an instrument's recordings have more than {MOST_FRAMES} frames: give it fewer or shorter ones"
+            )
         samples = zone.waveform.samples[:, first:last]
         record = np.zeros((), PIECE)
         record["rest"] = -1
@@ -134,11 +139,6 @@ class _Builder:
             record["over_at"] = np.iinfo(np.int64).max >> POSITION_BITS
         for name in ("over_at", "wrap_at", "wrap_length", "rest_at"):
             record[name] <<= POSITION_BITS
-        self.frames += samples.shape[1]
-        if self.frames > MOST_FRAMES:
-            raise InstrumentError(
-                f"an instrument's recordings have more than {MOST_FRAMES} frames: give it fewer or shorter ones"
-            )
         levels = _levels(_oversampled(samples, factor), count)
         record["levels"], record["stereo"] = len(levels), len(samples) - 1
         for i, level in enumerate(levels):

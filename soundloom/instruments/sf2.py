@@ -18,13 +18,14 @@ from soundloom.instruments.sf2file import ROM, Font, low_high, text
 from soundloom.instruments.zones import OPEN_HZ, Envelope, Keymap, Loop, Zone
 
 ATTENUATION = 0.4
+OPEN_CENTS = 13_500  # of a filter: none
 MOST_ZONES = 20_000
 FALL = 60 / 100  # a SoundFont's decay and release are times for 100 dB, ours for 60
 
 # Generators by number (section 8.1.2), and what they are where nobody says.
 INSTRUMENT, SAMPLE, KEYS, VELOCITIES = 41, 53, 43, 44
 _DEFAULTS = {
-    8: 13500, 33: -12000, 34: -12000, 35: -12000, 36: -12000, 38: -12000, 46: -1, 47: -1, 56: 100, 58: -1,
+    8: OPEN_CENTS, 33: -12000, 34: -12000, 35: -12000, 36: -12000, 38: -12000, 46: -1, 47: -1, 56: 100, 58: -1,
 }  # fmt: skip
 _NOT_IN_PRESETS = frozenset({0, 1, 2, 3, 4, 12, 45, 46, 47, 50, 53, 54, 57, 58})
 _SILENT = {  # what is not played, where it is not 0
@@ -180,7 +181,7 @@ class _Reader:
             envelope=_envelope({kind: of(kind) for kind in (*range(33, 41),)}),
             gain_db=gain + (40 * math.log10(max(fixed, 1) / 127) if fixed >= 0 else 0.0),
             pan=min(max(of(17), -500), 500) / 500,
-            cutoff_hz=min(8.176 * 2 ** (min(max(of(8), 1500), 13500) / 1200), OPEN_HZ),
+            cutoff_hz=8.176 * 2 ** (max(of(8), 1500) / 1200) if of(8) < OPEN_CENTS else OPEN_HZ,
             resonance_db=resonance,
             key_tracking=tracking,
             velocity_tracking=0.0 if fixed >= 0 else 1.0,
@@ -190,13 +191,12 @@ class _Reader:
 
     def _waveform(self, sample: int) -> Waveform:
         if sample not in self.waveforms:
-            header = self.font.tables["shdr"][sample]
-            self.frames += max(int(header["end"]) - int(header["start"]), 0)
+            self.waveforms[sample] = self.font.waveform(sample)
+            self.frames += self.waveforms[sample].samples.shape[1]
             if self.frames > MOST_FRAMES:
                 raise InstrumentError(
                     f"'{self.font.path.name}': a preset has more than {MOST_FRAMES} frames of samples"
                 )
-            self.waveforms[sample] = self.font.waveform(sample)
         return self.waveforms[sample]
 
 
