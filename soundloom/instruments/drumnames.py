@@ -9,9 +9,9 @@ SPARE = (*range(82, 128), *range(34, 11, -1))  # keys that the map leaves free, 
 # The first line that matches says the keys, the usual one first; those after it are for more of the kind. Toms and
 # congas come before hats: their heights are written "hh" too.
 _KINDS: tuple[tuple[str, tuple[int, ...]], ...] = (
-    (r"tom.*(lo|(?<![a-z])l+(?![a-z])|floor|3)", (45, 41, 43)),
-    (r"tom.*(mid|(?<![a-z])m(?![a-z])|2)", (47, 48, 43)),
-    (r"(?<![a-z])toms?(?![a-z])|tom[-_ ]?\d", (50, 48, 47, 45, 43, 41)),
+    (r"(?<![a-z])(low?|floor)[-_ ]?tom|(?<![a-z])tom.*(lo|(?<![a-z])l+(?![a-z])|floor|3)", (45, 41, 43)),
+    (r"(?<![a-z])mid[-_ ]?tom|(?<![a-z])tom.*(mid|(?<![a-z])m(?![a-z])|2)", (47, 48, 43)),
+    (r"(?<![a-z])(hi|high)?[-_ ]?toms?(?![a-z])", (50, 48, 47, 45, 43, 41)),
     (r"bongo.*(lo|(?<![a-z])l)", (61,)),
     (r"bongo", (60, 61)),
     (r"conga.*(lo|(?<![a-z])l)", (64,)),
@@ -20,7 +20,7 @@ _KINDS: tuple[tuple[str, tuple[int, ...]], ...] = (
     (r"timbale.*lo", (66,)),
     (r"timbale", (65, 66)),
     (r"pedal", (44,)),
-    (r"(hh|hat|cymbal).*(open|(?<![a-z])o(?![a-z]))|open.*(hh|hat|cymbal)|(?<![a-z])oh+(?![a-z])", (46,)),
+    (r"(hh|hat|cymbal).*(open|(?<![a-z])o(?![a-z]))|open.*(hh|hat|cymbal)|(?<![a-z])oh+(?![a-z])|ohi-?hat", (46,)),
     (r"hh|hi-?t?hat|hat(?![a-z])|hats|cymbal.*closed|closed.*cymbal|(?<![a-z])ch(?![a-z])", (42, 44)),
     (r"kick|bass ?drum|kik|(?<![a-z])bd", (36, 35)),
     (r"snare|(?<![a-z])s[dn](?![a-z])", (38, 40)),

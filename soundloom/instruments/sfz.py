@@ -203,6 +203,9 @@ class _Regions:
         name = self.control.get("default_path", "") + name
         if name not in self.recordings:
             path = inside(self.root, name, where=f"'{self.path.name}'")
+            if str(path) in self.recordings:  # under another name, as with letters of another case
+                self.recordings[name] = self.recordings[str(path)]
+                return self.recordings[name]
             try:
                 self.frames += min(audio.info(path).frames, MOST_FRAMES + 1)
                 if self.frames > MOST_FRAMES:
@@ -214,7 +217,8 @@ class _Regions:
                 raise InstrumentError(f"'{self.path.name}' needs '{name}', which has no sound in it")
             samples = waveform.samples[:2]
             loop = wav_loop(path.read_bytes()) if path.stat().st_size <= SMPL_BYTES else None
-            self.recordings[name] = _Recording(Waveform(samples, waveform.sample_rate), loop)
+            made = _Recording(Waveform(samples, waveform.sample_rate), loop)
+            self.recordings[name] = self.recordings[str(path)] = made
         return self.recordings[name]
 
     def _of(self, region: Mapping[str, str], name: str, low: float, high: float, default: float) -> float:
