@@ -22,7 +22,7 @@ from soundloom.instruments import patch as patches
 from soundloom.instruments.base import AbstractInstrument, Event
 from soundloom.instruments.controls import Playable
 from soundloom.instruments.engines import ENGINES
-from soundloom.instruments.generalmidi import DRUMS, PATCHES
+from soundloom.instruments.generalmidi import DRUMS, KIT, PATCHES
 from soundloom.instruments.patch import Patch
 from soundloom.instruments.zones import Keymap, Sound, spread
 
@@ -67,7 +67,7 @@ class Opener:
 
     def usual(self, channel: int, program: int) -> Playable:
         """Who plays a channel where nobody says: the patch that stands for its program, or the drums."""
-        return self.opened(SHIPPED + ("drum-kit" if channel == DRUMS else PATCHES[program]))
+        return self.opened(SHIPPED + (KIT if channel == DRUMS else PATCHES[program]))
 
     def _patch(self, patch: Patch, knobs: dict[str, float], folder: Path) -> Playable:
         if patch.engine == NEURAL:
