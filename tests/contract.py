@@ -31,6 +31,7 @@ AUDIBLE: dict[str, dict[str, float]] = {
     "subtractive": {
         "osc2_level": 0.5, "noise_level": 0.2, "vibrato_cents": 20.0, "pitch_env_semitones": 12.0,
         "filter_env_octaves": 3.0, "cutoff_hz": 600.0, "osc1_shape": 2.7, "sustain": 0.3, "decay_s": 0.3,
+        "unison": 3.0, "lfo2_cents": 20.0,
     },
     "sampler": {"sustain": 0.3, "decay_s": 0.3, "vibrato_cents": 20.0, "cutoff_hz": 1200.0},
     "granular": {"sustain": 0.3, "decay_s": 0.3},
