@@ -11,7 +11,8 @@ from soundloom.instruments.voices import FADE_S
 RATE = 44100
 
 # Settings by engine or effect. QUIET: a tone with as few highs as it can make, so that a click would be heard. AUDIBLE:
-# what has to be up so that every knob is heard. UNPITCHED: no bend is asked of it.
+# what has to be up so that every knob is heard, and KEYS, what has to be played for it, first softly, then hard. SHORT:
+# what makes silent soon what rings of itself, whenever its key is let go. UNPITCHED: no bend is asked of it.
 QUIET: dict[str, dict[str, float]] = {
     "subtractive": {
         "osc1_shape": 0.0, "osc2_level": 0.0, "noise_level": 0.0, "drive_db": 0.0, "cutoff_hz": 300.0,
@@ -25,6 +26,9 @@ QUIET: dict[str, dict[str, float]] = {
     "modal": {"hardness": 0.0, "roughness": 0.0, "damping": 1.0, "object": 3.0, "position": 1.0},
     "fm": {
         "brightness": 0.0, "velocity_brightness": 0.0, "op1_attack_s": 0.05, "op3_attack_s": 0.05,
+    },
+    "wavetable": {
+        "position": 1.0, "osc2_level": 0.0, "cutoff_hz": 200.0, "resonance": 0.0, "attack_s": 0.05,
     },
 }  # fmt: skip
 AUDIBLE: dict[str, dict[str, float]] = {
@@ -42,9 +46,16 @@ AUDIBLE: dict[str, dict[str, float]] = {
         "op3_sustain": 0.5, "op4_sustain": 0.5, "op1_decay_s": 0.3, "op2_decay_s": 0.3, "op3_decay_s": 0.3,
         "op4_decay_s": 0.3,
     },
+    "wavetable": {
+        "position_lfo": 0.2, "position_env": 0.3, "position_sustain": 0.5, "position_decay_s": 0.1, "position": 0.3,
+        "vibrato_cents": 20.0, "cutoff_hz": 600.0, "filter_env_octaves": 3.0, "sustain": 0.3, "decay_s": 0.3,
+        "filter_decay_s": 0.1,
+    },
 }  # fmt: skip
 # LOUD: how far an effect whose bands add up may turn up what the others may not turn up 20 times.
 LOUD = {"equaliser": 4000.0}  # four bands of 15 dB and 12 dB over all
+KEYS = {"drums": ((36.0, 42.0, 49.0), (38.0, 47.0, 56.0))}
+SHORT = {"drums": {"tom_decay": 0.1, "cymbal_decay": 0.1}}
 UNPITCHED: set[str] = {"drums"}
 
 
@@ -111,11 +122,11 @@ class InstrumentContract:
             ones = [1] * 300 + [n - 300]
             np.testing.assert_allclose(play(make(), events, n, blocks=ones, seed=seed), whole, rtol=0, atol=1e-7)
 
-    def test_silence_after_release(self, make):
+    def test_silence_after_release(self, make, name):
         events = [Event(0, "on", 1, 50.0, 1.0), Event(3000, "on", 2, 57.0, 1.0)]
         events += [Event(9000, "off", 1), Event(9001, "off", 2)]
-        short = {"release_s": 0.2} if "release_s" in {param.name for param in make().params} else {}
-        audio = play(make(short), events, 3 * RATE)
+        released = {"release_s": 0.2} if "release_s" in {param.name for param in make().params} else {}
+        audio = play(make(SHORT.get(name, released)), events, 3 * RATE)
         assert np.abs(audio[..., :9000]).max() > 0.05
         assert np.abs(audio[..., 9000 + RATE :]).max() < 1e-5
 
@@ -194,7 +205,10 @@ class InstrumentContract:
         """Each knob changes the sound somewhere: none is dead."""
         instrument = make()
         base = AUDIBLE.get(name, {})
-        events = [Event(0, "on", 1, 52.0, 0.5), Event(9000, "off", 1), Event(10_000, "on", 2, 55.0, 0.9)]
+        softly, hard = KEYS.get(name, ((52.0,), (55.0,)))
+        events = [Event(0, "on", i, pitch, 0.5) for i, pitch in enumerate(softly)]
+        events += [Event(9000, "off", i) for i in range(len(softly))]
+        events += [Event(10_000, "on", 10 + i, pitch, 0.9) for i, pitch in enumerate(hard)]
         reference = play(make(base), events, 16_000)
         for param in instrument.params:
             value = param.high if param.position(base.get(param.name, param.default)) < 0.5 else param.low

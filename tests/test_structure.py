@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "soundloom"
 # The rows of the design: a file may import from the rows above it and from names to its left in its own row.
 ROWS = [
     ["errors", "config", "paths", "audio", "terminal"],
-    ["spectral", "score", "midi", "draw"],
+    ["spectral", "octaves", "phasing", "score", "midi", "draw"],
     [
         "condition",
         "peaks",
@@ -109,6 +109,10 @@ ROWS = [
         "instruments.base",
         "instruments.voices",
         "instruments.engines",
+        "instruments.drumkernels",
+        "instruments.drumkit",
+        "instruments.plates",
+        "instruments.drums",
         "instruments.gliding",
         "instruments.equaliser",
         "instruments.compressor",
@@ -142,6 +146,8 @@ ROWS = [
         "instruments.sfz",
         "instruments.sf2file",
         "instruments.sf2",
+        "instruments.tables",
+        "instruments.wavetable",
         "instruments.controls",
         "instruments.mixer",
         "instruments.patch",
@@ -159,7 +165,7 @@ ROWS = [
     ["instruments.opening"],
     ["render"],
     ["factory"],
-    ["performing", "api", "phrase", "demo", "compare", "comparepage"],
+    ["performing", "api", "picture", "phrase", "demo", "compare", "comparepage"],
     [
         "ring",
         "tape",
@@ -185,6 +191,7 @@ ROWS = [
         "commands.playing",
         "commands.judging",
         "commands.comparing",
+        "commands.matching",
         "cli",
     ],
 ]

@@ -14,6 +14,7 @@ ENGINES = {
     "modal": "modal:Modal",
     "fm": "fm:FM",
     "wavetable": "wavetable:Wavetable",
+    "drums": "drums:Drums",
 }
 EFFECTS = {
     "equaliser": "equaliser:Equaliser",
