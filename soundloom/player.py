@@ -65,7 +65,7 @@ class Player:
     ) -> None:
         self.players, self.tape = tuple(players), tape
         self.sample_rate, self.block, self.seed = sample_rate, block, seed
-        self.mixer = Mixer([Part(one.instrument, one.name, one.gain_db) for one in players])
+        self.mixer = Mixer([Part.of(one) for one in players])
         self.hands = Hands(players, places)
         self.load = Load()
         self.frames = self.broken = self._told = 0

@@ -133,10 +133,7 @@ def perform(
 ) -> Performance:
     """The score mixed in stereo with a room, brought to a loudness of `lufs` (None: as it is), and limited to -1 dB
     between the samples too. `stems` keeps each part, and the room, apart."""
-    parts = [
-        Part(player.instrument, name, player.gain_db)
-        for name, player in zip(_names(arrangement), arrangement.players, strict=True)
-    ]
+    parts = [Part.of(player, name) for name, player in zip(_names(arrangement), arrangement.players, strict=True)]
     timeline = arrangement.timeline(score, sample_rate)
     kept: list[Sound] = []
     mixer = Mixer(parts)

@@ -44,6 +44,7 @@ class Playable:
     instrument: AbstractInstrument
     routes: Mapping[int, Route]
     gain_db: float = 0.0
+    room: float = 0.15
 
 
 def between(param: Param, low: float, high: float) -> Route:

@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from soundloom.instruments.base import AbstractInstrument, Event, Param
+from soundloom.instruments.controls import Playable
 from soundloom.instruments.engines import effect
 
 ARRIVED = 1e-9  # gains closer than this to where they glide to are there
@@ -35,6 +36,10 @@ class Part:
     name: str = ""
     gain_db: float = 0.0
     strip: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, player: Playable, name: str = "") -> "Part":
+        return cls(player.instrument, name or player.name, player.gain_db, {"reverb": player.room})
 
 
 @dataclass

@@ -58,6 +58,7 @@ class Patch:
     label: str = ""  # of a trained run: which kind of its sounds
     voices: int = 16
     gain_db: float = 0.0
+    room: float = 0.15  # how much of it goes into the room that all share
     parameters: Mapping[str, float] = field(default_factory=dict)
     controls: Mapping[str, Any] = field(default_factory=dict)
     effects: tuple[Any, ...] = ()
@@ -132,7 +133,7 @@ def finished(patch: Patch, instrument: AbstractInstrument, settings: Mapping[str
         raise ConfigError(f"{patch.name} has no effect for '{next(iter(settings))}'")
     if effects:
         instrument = Chain(instrument, effects)
-    return Playable(patch.name, instrument, _routes(patch, instrument), patch.gain_db)
+    return Playable(patch.name, instrument, _routes(patch, instrument), patch.gain_db, patch.room)
 
 
 def _routes(patch: Patch, instrument: AbstractInstrument) -> dict[int, Route]:
