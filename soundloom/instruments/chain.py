@@ -61,7 +61,7 @@ class Chain(AbstractInstrument):
             if event.kind == "set":
                 self.values({event.param: event.value})  # refused with all names in view
             name, _, knob = event.param.partition(".")
-            if knob:
+            if knob and name in turned:
                 turned[name].append(replace(event, param=knob))
             else:
                 played.append(event)
