@@ -1,42 +1,20 @@
 """Every instrument keeps the contract of `AbstractInstrument`; and the engines are in tune, clean and exact."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import scipy.signal
-import torch
 from contract import RATE, EffectContract, InstrumentContract, play
+from fake_models import FakeModel, FakeStream
 
-from soundloom.errors import ConditionError
 from soundloom.instruments import pluck, subtractive
 from soundloom.instruments.base import Event
 from soundloom.instruments.chain import Chain
 from soundloom.instruments.engines import EFFECTS, ENGINES, effect, engine
+from soundloom.instruments.melody import Melody
 from soundloom.instruments.neural import OneShot
 from soundloom.instruments.pluck import Pluck
 from soundloom.instruments.subtractive import Subtractive
-
-
-@dataclass
-class FakeConfig:
-    sample_rate: int = RATE
-    labels: tuple[str, ...] = ("bell",)
-
-
-class FakeModel(torch.nn.Module):
-    """Makes a decaying sine at the pitch that is asked, and counts how often it is asked."""
-
-    def __init__(self, sample_rate: int = RATE):
-        super().__init__()
-        self.config, self.calls = FakeConfig(sample_rate), 0
-
-    def sample(self, n, *, seconds, condition, generator):
-        self.calls += 1
-        t = torch.arange(int((seconds or 0.8) * self.config.sample_rate)) / self.config.sample_rate
-        phase = torch.rand(n, 1, 1, generator=generator)
-        hz = 440 * 2 ** ((condition.pitch[:, None, None] - 69) / 12)
-        return 0.9 * torch.sin(2 * torch.pi * (hz * t + phase)) * torch.exp(-4 * t)
+from soundloom.instruments.texture import Texture
 
 
 def chained(settings, voices):
@@ -63,6 +41,8 @@ INSTRUMENTS = {
     ),
     "chain": lambda settings=None, voices=4: chained(settings, voices),
     "one-shot": lambda settings=None, voices=4: OneShot(FakeModel(), settings, voices=voices),
+    "texture": lambda settings=None, voices=1: Texture(FakeStream(), settings),
+    "melody": lambda settings=None, voices=1: Melody(FakeStream(melodic=True), settings),
 }  # fmt: skip
 
 
@@ -255,20 +235,3 @@ def test_kernels_are_compiled_once():
     """One signature a kernel: a second would double the compile time of the first note."""
     for kernel in (subtractive._render, pluck._render, pluck._resonate, pluck._excite):
         assert len(kernel.signatures) <= 1, kernel
-
-
-def test_a_model_is_asked_once_a_pitch_and_plays_in_tune():
-    model = FakeModel(sample_rate=32000)
-    instrument = OneShot(model, {"gain_db": 0.0}, label="bell", seconds=0.5)
-    events = [Event(0, "on", 1, 69.0, 1.0), Event(12_000, "on", 2, 69.0, 0.5), Event(24_000, "on", 3, 72.0, 1.0)]
-    audio = play(instrument, events, 36_000)
-    assert model.calls == 2
-    np.testing.assert_array_equal(play(instrument, events, 36_000), audio)
-    assert model.calls == 2
-    assert abs(cents(measured_hz(audio[200:8200], 440.0), 440.0)) < 1
-    assert abs(cents(measured_hz(audio[24_200:32_200], 523.2511), 523.2511)) < 2
-
-
-def test_a_model_refuses_an_unknown_label_at_once():
-    with pytest.raises(ConditionError, match="did you mean bell"):
-        OneShot(FakeModel(), label="bel")

@@ -1,111 +1,439 @@
-"""A trained one-shot model as an instrument: each pitch is made once, the first time it is played, and kept."""
+"""A trained one-shot model as an instrument: each sound is made once, the first time it is played, and kept.
+
+Rendered, a note waits for its sound. Live, nothing waits: a process of its own (`workshop`) makes the sounds, ahead of
+the player where it can, and until a note's own sound is there it is played from its nearest neighbour.
+"""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soxr
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from soundloom.condition import Condition
+from soundloom import checkpoint
+from soundloom.audio import Waveform
+from soundloom.errors import ModelError, SoundloomError
+from soundloom.instruments import playhead
+from soundloom.instruments.asks import LAYERS, Ask, Asking, Maker, Makes
 from soundloom.instruments.base import Event, Param
-from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices
-from soundloom.models.base import Embeds, Samples
+from soundloom.instruments.melody import Melody
+from soundloom.instruments.soundcache import Shelf, SoundCache, sounds_folder
+from soundloom.instruments.texture import Texture
+from soundloom.instruments.voices import AbstractPolyphonic, Voices
+from soundloom.instruments.workshop import Bench, Workshop
+from soundloom.models.base import Samples
+from soundloom.run import Run, families_that
+
+PATIENCE_S = 2.0  # a live note waits so long for its sound; then it is too late to be that note
+AT_ONCE = 32  # sounds on their way from the model to where they are kept
+KEYS = (36.0, 96.0)  # filled ahead where a model knows no range of its own
+KEYBOARD = (21.0, 108.0)
+ENVELOPE = (
+    Param("attack_s", "s", 0.0005, 5, 0.0005, "log", "a slower rise than the sound's own"),
+    Param("release_s", "s", 0.005, 10, 0.15, "log", "the level's fall by 60 dB after the key"),
+    Param("tune_cents", "cents", -100, 100, 0, help="against the keyboard"),
+    Param("gain_db", "dB", -60, 6, -6, help="the level"),
+)
 
 
-class MakesOneShots(Samples, Protocol):
-    """A family that makes new sounds, and its config: `sample_rate` and `labels`."""
+@dataclass
+class Sounding(Voices):
+    """Voices, and of each what was asked for and the sound that it reads (see `playhead`); None: it is not there."""
 
-    config: Any
-
-    def parameters(self) -> Iterator[nn.Parameter]: ...
+    asks: list[Ask | None] = field(default_factory=list)
+    sounds: list[NDArray[np.float32] | None] = field(default_factory=list)
 
 
 class OneShot(AbstractPolyphonic):
-    """A sound of a model, over the keyboard: drawn with the same `seed` at every pitch that is asked.
+    """The sounds of a model, over the keyboard. Its knobs are those of what the model can be asked, which take effect
+    with the next note, and an envelope.
 
-    The first note of a pitch (to 1/100 of a semitone) takes as long as the model needs for a sound; the next ones
-    are played from memory. The velocity sets the level: models know no velocity yet. A note ends with its sound, or
-    with its release. A `label` that the model does not know is refused with `ConditionError`.
+    A sound is asked for by pitch (to 1/100 of a semitone), by layer of velocity where the model knows velocity, and by
+    the knobs; `variation` is which of its sounds. The level follows the velocity in any case, the bend is read faster
+    or slower. A note ends with its sound or with its release. What a `Run` makes is kept on disk for the next time
+    (`soundcache`), what a bare model makes in memory alone.
+
+    Live (`start`, or `live=True` and then `start`), a note of a sound that is there starts at once; else the nearest
+    in pitch, 7 semitones off at most, is read at its pitch, and its own is made for the next time; where there is none
+    the note begins when its sound arrives, within `PATIENCE_S`. `trouble` says what went wrong, if anything did.
+
+    Raises:
+        ModelError: the family makes no sounds of its own.
+        ConditionError: the model does not know the `label`.
     """
 
-    params = (
-        Param("attack_s", "s", 0.0005, 5, 0.001, "log", "a slower rise than the sound's own"),
-        Param("release_s", "s", 0.005, 10, 0.15, "log", "the level's fall by 60 dB after the key"),
-        Param("tune_cents", "cents", -100, 100, 0, help="all notes from now on, against the keyboard"),
-        Param("gain_db", "dB", -60, 6, -6, help="the level of all notes from now on"),
-    )
-    row = np.dtype([*FIELDS, ("gain", "f8"), ("off_age", "i8"), ("sound", "O")])
+    row = playhead.ROW
 
     def __init__(
         self,
-        model: MakesOneShots,
+        source: Run | Makes,
         settings: Mapping[str, float] | None = None,
         *,
         label: str | None = None,
+        text: str | None = None,
         seconds: float | None = None,
         seed: int = 0,
         voices: int = 16,
+        live: bool = False,
     ) -> None:
+        self.model, self.folder = opened(source)
+        self.live = live
+        self._asking = Asking(self.model, label=label, text=text, seconds=seconds, seed=seed)
+        self.params = (*self._asking.params, *ENVELOPE)
         super().__init__(settings, voices=voices)
-        self.model, self.label, self.seconds, self.seed = model, label, seconds, seed
-        Condition.of(1, model.config.labels, label=label)  # a wrong label is refused here, not at the first note
-        self._made: dict[tuple[float, int], NDArray[np.float64]] = {}
+        self._maker = Maker(self.model)
+        self._cache = cache_of(source)
+        self._shelves: dict[int, Shelf] = {}  # by sample rate
+        self._workshop: Workshop | None = None
+        self._wanted: set[tuple[Ask, int]] = set()
+        self._planned: tuple[Ask, int] | None = None  # around what the keyboard is being filled
+        self._trouble = ""
 
-    def sound(self, pitch: float, sample_rate: int) -> NDArray[np.float64]:
-        """The model's sound at a pitch, [T] at `sample_rate`: made if it was not yet."""
-        key = (round(pitch, 2), sample_rate)
-        if key not in self._made:
-            config = self.model.config
-            device = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
-            generator = torch.Generator().manual_seed(self.seed)  # the same for all pitches
-            with torch.inference_mode():
-                if isinstance(self.model, Embeds):
-                    # One point, rendered at every pitch: a melody keeps to one sound.
-                    drawn = self.model.draw(Condition.of(1, config.labels, label=self.label), generator=generator)
-                    audio = self.model.render(
-                        replace(drawn, pitch=torch.full((1,), key[0], device=device)),
-                        seconds=self.seconds,
-                        seed=self.seed,
-                    )
-                else:
-                    condition = Condition.of(1, config.labels, pitch=key[0], label=self.label).to(device)
-                    audio = self.model.sample(1, seconds=self.seconds, condition=condition, generator=generator)
-            samples = audio[0].mean(dim=0).to("cpu", torch.float64).numpy()
-            if sample_rate != config.sample_rate:
-                samples = soxr.resample(samples, config.sample_rate, sample_rate, quality="HQ")
-            self._made[key] = samples
-        return self._made[key]
+    # --- made here ------------------------------------------------------------------------------------------------
+
+    def prepare(self, events: Sequence[Event], sample_rate: int) -> None:
+        values, asks = dict(self.settings), dict[Ask, None]()
+        for event in events:
+            if event.kind == "set":
+                values |= {event.param: event.value}
+            elif event.kind == "on" and event.velocity > 0:
+                asks[self._asking.ask(values, event.pitch, event.velocity)] = None
+        self._make(asks, sample_rate)
+
+    def sound(self, pitch: float, sample_rate: int) -> NDArray[np.float32]:
+        """The sound of a key with the knobs as they were set, [T] at `sample_rate`: made if it was not yet."""
+        sound = self._made(self._asking.ask(self.settings, pitch, 0.8), sample_rate)
+        return sound[playhead.HALF : -2 * playhead.HALF]
+
+    def _made(self, ask: Ask, sample_rate: int) -> NDArray[np.float32]:
+        self._make([ask], sample_rate)
+        sound = self._shelf(sample_rate).get(ask)
+        assert sound is not None
+        return sound
+
+    def _make(self, asks: Iterable[Ask], sample_rate: int) -> None:
+        """Has sounds on the shelf, from disk or from the model."""
+        shelf = self._shelf(sample_rate)
+        missing = [ask for ask in asks if ask not in shelf]
+        for start in range(0, len(missing), AT_ONCE):
+            some = missing[start : start + AT_ONCE]
+            for ask, (sound, rate) in zip(some, fetched(some, self._maker, self._cache), strict=True):
+                shelf.put(ask, at_rate(sound, rate, sample_rate))
+
+    def _shelf(self, sample_rate: int) -> Shelf:
+        return self._shelves.setdefault(sample_rate, Shelf())
+
+    # --- made elsewhere -------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Opens the workshop, in which the sounds are made from now on. Returns at once; it is ready in seconds.
+
+        Raises:
+            ModelError: a bare model, which has no folder that another process could open.
+        """
+        if self.folder is None or self._cache is None:
+            raise ModelError("a model is played live from the folder of its run: give the run, not the model alone")
+        self.live, self._trouble = True, ""
+        self._wanted.clear()
+        usual = self._asking.ask(self.settings, self._middle, 0.8)
+        device = str(next(self.model.parameters()).device)
+        settings = {"folder": str(self.folder), "device": device, "sounds": str(self._cache.folder)}
+        self._workshop = Workshop(f"{__name__}:serve", settings | {"usual": usual.document()})
+        self._workshop.start()
+        for sample_rate in self._shelves:
+            self._fill(usual, sample_rate)
+
+    def close(self) -> None:
+        """Ends the workshop. What is still asked for is made here, and waited for."""
+        self.live = False
+        if self._workshop is not None:
+            self._workshop.close()
+        self._workshop = None
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong with the sounds that were asked for, in a sentence; empty where nothing did."""
+        told = self._workshop.trouble if self._workshop is not None else ""
+        kept = self._cache.trouble if self._cache is not None else ""
+        if (
+            self._workshop is not None
+            and self._cache is not None
+            and self._workshop.ready not in (None, self._cache.owner)
+        ):
+            kept = f"{self.folder} is no longer the model that was opened: open it again"
+        return told or self._trouble or kept
+
+    @property
+    def ready(self) -> bool:
+        """Whether the workshop is at work: until then nothing new is made."""
+        return self._workshop is not None and self._workshop.ready is not None
+
+    @property
+    def process_id(self) -> int | None:
+        """The workshop's."""
+        return self._workshop.process_id if self._workshop is not None else None
+
+    @property
+    def _keys(self) -> tuple[float, float]:
+        low, high = getattr(self.model, "pitch_range", None) or KEYS
+        return max(low, KEYBOARD[0]), min(high, KEYBOARD[1])
+
+    @property
+    def _middle(self) -> float:
+        return float(round(sum(self._keys) / 2))
+
+    def _receive(self) -> None:
+        """What the workshop has made since the last block."""
+        assert self._workshop is not None
+        for message, sound in self._workshop.arrived():
+            if "made" in message:
+                ask, sample_rate = Ask.of(message["made"]), message["rate"]
+                self._shelf(sample_rate).put(ask, sound)
+                self._wanted.discard((ask, sample_rate))
+            else:
+                self._trouble = message["trouble"]
+
+    def _want(self, ask: Ask, sample_rate: int) -> None:
+        """Asks the workshop for a sound, and to fill the keyboard around it."""
+        if self._workshop is not None and (ask, sample_rate) not in self._wanted:
+            self._wanted.add((ask, sample_rate))
+            self._workshop.tell({"now": ask.document(), "rate": sample_rate})
+
+    def _fill(self, ask: Ask, sample_rate: int) -> None:
+        """Has the keyboard filled around a note, unless that is under way."""
+        if self._planned is not None and self._planned[1] == sample_rate:
+            before = self._planned[0]
+            if abs(before.pitch - ask.pitch) <= 12 and before.at(ask.pitch) == ask:
+                return
+        self._planned = (ask, sample_rate)
+        if self._workshop is not None:
+            low, high = self._keys
+            self._workshop.tell({"fill": ask.document(), "rate": sample_rate, "low": low, "high": high})
+
+    def _near(self, ask: Ask, shelf: Shelf) -> Ask | None:
+        """The nearest sound that stands in for one that is not there: in pitch first, then in velocity."""
+        likest = (shelf.nearest(replace(ask, velocity=velocity)) for velocity in layers(ask.velocity))
+        return next((found for found in likest if found is not None), None)
+
+    # --- played ---------------------------------------------------------------------------------------------------
+
+    def init_state(self, sample_rate: int, *, seed: int = 0) -> Sounding:
+        state = super().init_state(sample_rate, seed=seed)
+        nothing = playhead.padded(np.zeros(1, np.float32))
+        self._read(np.zeros(1, playhead.ROW), nothing, state, np.zeros(1))  # kernels are loaded before the first note
+        playhead.turn(np.zeros(1), state.after.copy(), state.derived)
+        self._shelf(sample_rate)
+        if self._workshop is not None:
+            self._fill(self._asking.ask(self.settings, self._middle, 0.8), sample_rate)
+        return Sounding(**vars(state), asks=[None] * self.voices, sounds=[None] * self.voices)
+
+    def process(self, state: Voices, events: Sequence[Event], n: int) -> tuple[NDArray[np.float32], Voices]:
+        if self._workshop is not None:
+            self._receive()
+        return super().process(state, events, n)
 
     def _derive(self, values: Mapping[str, float], sample_rate: int) -> NDArray[Any]:
-        attack = values["attack_s"] * sample_rate
-        release_factor = 0.001 ** (1 / (values["release_s"] * sample_rate))
-        return np.array([(attack, release_factor)], dtype=[("attack", "f8"), ("release_factor", "f8")])
+        return playhead.knobs(
+            sample_rate,
+            attack_s=values["attack_s"],
+            release_s=values["release_s"],
+            gain_db=values["gain_db"],
+            cents=values["tune_cents"],
+        )
+
+    def _init_after(self, derived: NDArray[Any]) -> NDArray[np.float64]:
+        return np.array([derived[0]["gain"]])
+
+    def _finish(self, state: Voices, block: NDArray[np.float64]) -> None:
+        playhead.turn(block[0], state.after, state.derived)
 
     def _start(self, state: Voices, slot: int, event: Event) -> None:
-        row, values = state.rows[slot], state.values
-        row["sound"] = self.sound(event.pitch + values["tune_cents"] / 100, state.sample_rate)
-        row["gain"] = 10 ** (values["gain_db"] / 20) * event.velocity**2
-        row["off_age"] = -1
+        assert isinstance(state, Sounding)
+        row = state.rows[slot]
+        if event.velocity <= 0:
+            row["active"] = 0
+            return
+        row["slot"], row["fade"] = slot, 1.0
+        row["gain"] = row["aim"] = event.velocity**2
+        ask = self._asking.ask(state.values, event.pitch, event.velocity)
+        state.asks[slot] = ask
+        if not self.live:
+            state.sounds[slot] = self._made(ask, state.sample_rate)
+            return
+        self._fill(ask, state.sample_rate)
+        shelf = self._shelf(state.sample_rate)
+        sound = shelf.get(ask)
+        if sound is None:
+            self._want(ask, state.sample_rate)
+            near = self._near(ask, shelf)
+            if near is not None:
+                sound, row["shift"] = shelf.get(near), ask.pitch - near.pitch
+        state.sounds[slot] = sound
 
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        knobs = state.derived[0]
-        for row in (rows[slot] for slot in np.flatnonzero(rows["active"])):
-            # The level is a closed form of the age, so that any split into blocks gives the same one.
-            if not row["held"] and row["off_age"] < 0:
-                row["off_age"] = row["age"]
-            last = len(row["sound"])
-            if row["off_age"] >= 0:
-                last = min(last, row["off_age"] + int(math.log(SILENT) / math.log(knobs["release_factor"])))
-            age = np.arange(row["age"], min(row["age"] + out.shape[1], last))
-            level = row["gain"] * np.minimum((age + 1) / knobs["attack"], 1.0)
-            if row["off_age"] >= 0:
-                level *= knobs["release_factor"] ** (age - row["off_age"] + 1)
-            out[0, : len(age)] += level * row["sound"][age]
-            row["age"] += out.shape[1]
-            if row["age"] >= last:
-                row["active"] = 0
+        assert isinstance(state, Sounding)
+        for i in np.flatnonzero(rows["active"]):
+            slot = rows["slot"][i]
+            sound = state.sounds[slot]
+            if sound is None:
+                sound = self._awaited(state, slot, out.shape[1])
+            if sound is not None:
+                self._read(rows[i : i + 1], sound, state, out[0])
+
+    def _awaited(self, state: Sounding, slot: int, n: int) -> NDArray[np.float32] | None:
+        """A note's sound, if it has come by now; one that comes too late is not waited for any longer."""
+        ask, row = state.asks[slot], state.rows[slot]
+        assert ask is not None
+        state.sounds[slot] = self._shelf(state.sample_rate).get(ask)
+        row["waiting"] += n
+        if state.sounds[slot] is None and row["waiting"] > PATIENCE_S * state.sample_rate:
+            row["active"] = 0
+        return state.sounds[slot]
+
+    def _read(self, row: NDArray[Any], sound: NDArray[np.float32], state: Voices, out: NDArray[np.float64]) -> None:
+        playhead.read(row, sound, len(sound), True, state.derived, state.bend, playhead.sincs(), out)
+
+
+def opened(source: Run | Makes) -> tuple[Makes, Path | None]:
+    """The model of a run or a bare one, and the folder it can be opened from again."""
+    model = source.model if isinstance(source, Run) else source
+    if not isinstance(model, Samples):
+        raise ModelError(f"a {model.family} has no sounds of its own to play: train a {families_that('sample')}")
+    folder = source.folder if isinstance(source, Run) and (source.folder / "config.json").is_file() else None
+    return model, folder
+
+
+def owner_of(run: Run) -> str:
+    """The name under which the sounds of a run are kept: other weights make other sounds."""
+    return checkpoint.fingerprint(run.model.state_dict())
+
+
+def cache_of(source: Run | Makes) -> SoundCache | None:
+    """Where the sounds of a run are kept on disk; those of a bare model are not."""
+    return SoundCache(sounds_folder(), owner=owner_of(source)) if isinstance(source, Run) else None
+
+
+def fetched(asks: Sequence[Ask], maker: Maker, cache: SoundCache | None) -> list[tuple[NDArray[np.float32], int]]:
+    """Sounds [T] and their sample rates: from disk those that are there, the others made and kept."""
+    found = {ask: kept for ask in asks if cache is not None and (kept := cache.get(ask)) is not None}
+    missing = list(dict.fromkeys(ask for ask in asks if ask not in found))
+    for ask, sound in zip(missing, maker(missing), strict=True):
+        found[ask] = (sound, maker.sample_rate)
+        if cache is not None:
+            cache.put(ask, sound, maker.sample_rate)
+    return [found[ask] for ask in asks]
+
+
+def at_rate(sound: NDArray[np.float32], rate: int, sample_rate: int) -> NDArray[np.float32]:
+    """A sound [T] at another rate, as `playhead.read` takes it."""
+    if rate != sample_rate:
+        sound = soxr.resample(sound, rate, sample_rate, quality="HQ")
+    return playhead.padded(sound)
+
+
+def instrument_of(
+    run: Run,
+    settings: Mapping[str, float] | None = None,
+    *,
+    label: str | None = None,
+    text: str | None = None,
+    seed: int = 0,
+    voices: int = 16,
+) -> OneShot | Texture | Melody:
+    """A run as what it is best played as: a DDSP as a melody, an RNN of long recordings as a texture, all else by its
+    sounds. Live, `start` it and `close` it."""
+    config = run.model.config
+    if run.family == "ddsp":
+        return Melody(run, settings, seed=seed)
+    if run.family == "rnn" and config.endless:
+        return Texture(run, settings, label=label, text=text, seed=seed)
+    return OneShot(run, settings, label=label, text=text, seed=seed, voices=voices)
+
+
+def sounds_of(
+    run: Run,
+    *,
+    pitches: Sequence[float],
+    velocities: Sequence[float] = (0.8,),
+    label: str | None = None,
+    text: str | None = None,
+    seed: int = 0,
+) -> list[tuple[Waveform, float, float]]:
+    """Sounds of a run with their pitch and velocity, as a sampler or a granular engine plays them; made once, and kept.
+
+    Of a model that knows no velocity, each pitch is one sound, given for every velocity.
+    """
+    model, _ = opened(run)
+    asking = Asking(model, label=label, text=text, seed=seed)
+    values = {param.name: param.default for param in asking.params}
+    wishes = [(pitch, velocity) for pitch in pitches for velocity in velocities]
+    asks = [asking.ask(values, pitch, velocity) for pitch, velocity in wishes]
+    sounds = fetched(asks, Maker(model), cache_of(run))
+    return [(Waveform(sound[None], rate), *wish) for (sound, rate), wish in zip(sounds, wishes, strict=True)]
+
+
+def keyboard(low: float, high: float, near: float) -> list[float]:
+    """The keys from low to high, whole semitones from `near`, outwards: every sixth, every third, and those between.
+
+    >>> keyboard(57, 63, near=60)
+    [60.0, 57.0, 63.0, 59.0, 61.0, 58.0, 62.0]
+    """
+    first, last = math.ceil(low - near), math.floor(high - near)
+    steps = range(min(first, 0), max(last, 0) + 1)
+    order = sorted(steps, key=lambda step: (step % 6 > 0, step % 3 > 0, abs(step), step))
+    return [float(near + step) for step in order]
+
+
+def layers(velocity: float | None) -> list[float | None]:
+    """The layers of velocity, the nearest first; of a model that knows none there is one."""
+    if velocity is None:
+        return [None]
+    every = [(i + 0.5) / LAYERS for i in range(LAYERS)]
+    return [every[i] for i in np.argsort([abs(layer - velocity) for layer in every], kind="stable")]
+
+
+def serve(settings: Mapping[str, Any], bench: Bench) -> None:
+    """The workshop's work: what is asked for now comes first, one by one; in between the keyboard is filled."""
+    torch.set_num_threads(1)
+    run = Run.load(settings["folder"], device=settings["device"])
+    maker, cache = Maker(opened(run)[0]), SoundCache(Path(settings["sounds"]), owner=owner_of(run))
+    urgent: deque[tuple[Ask, int]] = deque()
+    ahead: Iterator[tuple[Ask, int]] = iter(())
+    sent: set[tuple[Ask, int]] = set()
+    fetched([Ask.of(settings["usual"])], maker, cache)  # what is slow the first time is slow now
+    bench.ready(cache.owner)
+    idle = False
+    while True:
+        message = bench.next(wait=idle and not urgent)
+        if message is not None:
+            rate = message["rate"]
+            if "now" in message:
+                urgent.append((Ask.of(message["now"]), rate))
+            else:
+                ahead, idle = plan(Ask.of(message["fill"]), message["low"], message["high"], rate), False
+            continue
+        wish = urgent.popleft() if urgent else next((one for one in ahead if one not in sent), None)
+        if wish is None:
+            idle = True
+            continue
+        sent.add(wish)
+        ask, rate = wish
+        try:
+            ((sound, own_rate),) = fetched([ask], maker, cache)
+        except SoundloomError as error:
+            bench.send({"trouble": str(error)})
+            continue
+        bench.send({"made": ask.document(), "rate": rate}, at_rate(sound, own_rate, rate))
+
+
+def plan(ask: Ask, low: float, high: float, sample_rate: int) -> Iterator[tuple[Ask, int]]:
+    """What is made ahead of a player: the keyboard as it is being played, then its other layers of velocity."""
+    for velocity in layers(ask.velocity):
+        for pitch in keyboard(low, high, round(ask.pitch)):
+            yield replace(ask, velocity=velocity, pitch=pitch), sample_rate

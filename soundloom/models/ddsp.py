@@ -300,10 +300,16 @@ class DDSP(AbstractModel):
     @torch.no_grad()
     def step(self, code: Code, state: DDSPState) -> tuple[Tensor, DDSPState]:
         """The next n frames of tracks [1, D, n] -> n * hop_length samples [1, 1, T], `head.latency` behind them."""
+        dry, state = self.dry(code, state)
+        audio, room = self.reverb.step(dry, state.room)
+        return audio[:, None], replace(state, room=room)
+
+    @torch.no_grad()
+    def dry(self, code: Code, state: DDSPState) -> tuple[Tensor, DDSPState]:
+        """As `step`, before the room: [1, T]."""
         h, blocks = self.decoder.step(self._decoder_in(code), state.blocks)
         dry, head = self.head.step(h, code.f0_hz, code.voiced, state.head, log_gain=self._fall(code))
-        audio, room = self.reverb.step(dry, state.room)
-        return audio[:, None], DDSPState(blocks, head, room)
+        return dry, replace(state, blocks=blocks, head=head)
 
 
 def _bumps(values: Tensor, at: range) -> Tensor:

@@ -378,6 +378,11 @@ class WaveNet(AbstractModel):
             level=prediction.level[0, some].contiguous().cpu().numpy(),
         )
 
+    def free_course(self, condition: Condition) -> wavekernel.Course:
+        """What the kernel is given for a sound without mel frames, however long it is."""
+        guide, prediction = self._unguided(condition)
+        return self._course(guide, prediction, 0)
+
     def _unguided(self, condition: Condition) -> tuple[Tensor, Prediction]:
         """The one piece of condition and predictor that holds for a whole sound without mel frames."""
         silence = torch.zeros(1, 1, self.config.mels, device=self.no_frames.device)
