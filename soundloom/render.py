@@ -125,7 +125,7 @@ def perform(
     arrangement: Arrangement,
     *,
     sample_rate: int = 44100,
-    block: int = 512,
+    block: int = 2048,
     seed: int = 0,
     lufs: float | None = -16.0,
     stems: bool = False,
