@@ -68,7 +68,8 @@ def _sound(kind: Kind, layers: list[Layer], pitch: int, velocity: int, *, seed: 
     total = np.zeros((1, round(kind.seconds * SAMPLE_RATE)), dtype=np.float32)
     for index, layer in enumerate(layers):
         score = Score((Note(0.0, kind.held_s, pitch + layer.pitch, loudness),))
-        part = render(score, {0: layer.engine}, sample_rate=SAMPLE_RATE, seed=seed + 1000 * index).samples
+        sound = render(score, {0: layer.engine}, sample_rate=SAMPLE_RATE, seed=seed + 1000 * index)
+        part = sound.samples.mean(axis=0, keepdims=True)
         length = min(part.shape[1], total.shape[1])
         total[:, :length] += np.float32(layer.level) * part[:, :length]
     top = np.abs(total).max()

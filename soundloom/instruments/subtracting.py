@@ -25,6 +25,7 @@ from soundloom.instruments.oscillators import (
     SOUND,
     TICK,
     advanced,
+    correct,
     hiss,
     increment,
     saw,
@@ -209,14 +210,15 @@ def _oscillate(  # type: ignore[no-untyped-def]
                         jumped += saw(sound, side, phase, step, bends, gain * gains[osc, 2], jumps)
                     if gains[osc, 3] != 0:
                         jumped += saw(sound, side, ahead, forward, bends, gain * gains[osc, 3], jumps)
+        if v.age == 0:  # the first jump is from silence
+            jumped = 1
+            for side in range(sides):
+                correct(sound, side, 0, 0.0, sound[side, LATE], jumps)
         v.tail = RESIDUAL // TICK if jumped > 0 else max(v.tail - 1, 0)
         for side in range(sides):
             tail, lane = np.uint64(TAILS + side * RESIDUAL), c * sides + side
             if p.noise_level > 0:
                 hiss(sound, side, v.key, v.age, p.noise_level)
-            if v.age == 0:
-                for j in range(LATE):
-                    sound[side, j] = sound[side, LATE]
             for j in range(RESIDUAL if v.tail > 0 else LATE):
                 floats[i, tail + np.uint64(j)] = sound[side, TICK + j]
             for j in range(TICK):
