@@ -9,7 +9,8 @@ import numpy as np
 # Generators by their names in the specification.
 GENERATORS = {
     "startAddrsOffset": 0, "endAddrsOffset": 1, "startloopAddrsOffset": 2, "endloopAddrsOffset": 3,
-    "initialFilterFc": 8, "initialFilterQ": 9, "modEnvToFilterFc": 11, "pan": 17, "delayVolEnv": 33,
+    "initialFilterFc": 8, "initialFilterQ": 9, "modEnvToFilterFc": 11, "modLfoToVolume": 13, "freqModLFO": 22,
+    "pan": 17, "delayVolEnv": 33,
     "attackVolEnv": 34, "holdVolEnv": 35, "decayVolEnv": 36, "sustainVolEnv": 37, "releaseVolEnv": 38,
     "keynumToVolEnvHold": 39, "keynumToVolEnvDecay": 40, "instrument": 41, "keyRange": 43, "velRange": 44,
     "keynum": 46, "velocity": 47, "initialAttenuation": 48, "coarseTune": 51, "fineTune": 52, "sampleID": 53,

@@ -11,7 +11,7 @@ from soundloom.instruments import samplekernel
 from soundloom.instruments.base import Event
 from soundloom.instruments.sampler import Sampler
 from soundloom.instruments.samplestore import MOST_FRAMES
-from soundloom.instruments.zones import Envelope, Keymap, Loop, Sound, Zone, spread
+from soundloom.instruments.zones import Envelope, Keymap, Loop, Motion, Sound, Zone, spread
 
 PLAIN = {"gain_db": 0.0, "velocity_db": 0.0}
 
@@ -276,6 +276,32 @@ def test_vibrato_swings_as_far_as_the_knob_says():
     cents = 1200 * np.log2(np.gradient(phase)[4000:-4000] * RATE / (2 * np.pi) / 2000)
     assert np.percentile(cents, 99.9) == pytest.approx(50, abs=1)
     assert np.percentile(cents, 0.1) == pytest.approx(-50, abs=1)
+
+
+def test_a_zone_moves_by_itself():
+    """Its envelope bends the pitch and opens the filter, its LFO swings the level, its vibrato the pitch, in time."""
+    tone = wave(sine(2000, seconds=3.0))
+
+    def cents(motion):
+        audio = note(sampled(Zone(tone, motion=motion)), 2 * RATE)[0]
+        hz = np.gradient(np.unwrap(np.angle(scipy.signal.hilbert(audio)))) * RATE / (2 * np.pi)
+        return 1200 * np.log2(hz.clip(1) / 2000)
+
+    falls = Envelope(attack_s=0.0, hold_s=0.2, decay_s=1.0, sustain=0.25)
+    bent = cents(Motion(falls, envelope_semitones=12.0))
+    for seconds, expected in ((0.1, 1200), (0.7, 600), (1.6, 300)):
+        assert bent[round(seconds * RATE)] == pytest.approx(expected, abs=3)
+    swung = cents(Motion(vibrato_hz=2.0, vibrato_delay_s=0.5, vibrato_semitones=0.5))
+    for seconds, expected in ((0.25, 0), (0.625, 50), (0.875, -50), (1.0, 0)):
+        assert swung[round(seconds * RATE)] == pytest.approx(expected, abs=2)
+    level = np.abs(scipy.signal.hilbert(note(sampled(Zone(tone, motion=Motion(lfo_hz=2.0, lfo_db=6.0))), RATE)[0]))
+    for seconds, expected in ((0.125, 6), (0.25, 0), (0.375, -6)):
+        assert 20 * np.log10(level[round(seconds * RATE)] / 0.5) == pytest.approx(expected, abs=0.1)
+    opens = Zone(tone, cutoff_hz=500.0, motion=Motion(falls, envelope_octaves=2.0))
+    audio = note(sampled(opens), 2 * RATE)[0]
+    early, late = (level_db(audio[round(s * RATE) :][:4000]) for s in (0.08, 1.5))
+    assert early - level_db(sine(2000)) == pytest.approx(-3.0, abs=0.2)
+    assert late - early == pytest.approx(-15.1, abs=0.3)  # at 500 · 2^0.5 Hz: 18.1 dB down
 
 
 def test_velocity_and_key_move_what_they_should():

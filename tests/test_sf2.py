@@ -54,7 +54,9 @@ def test_a_sample_is_read_to_the_bit(tmp_path):
 def test_generators_say_what_the_specification_says(tmp_path):
     said = {
         "keyRange": (40, 80), "velRange": (10, 90), "pan": -250, "initialAttenuation": 100, "initialFilterFc": 9600,
-        "initialFilterQ": 60, "delayVolEnv": -2400, "attackVolEnv": -1200, "holdVolEnv": 0, "decayVolEnv": 1200,
+        "initialFilterQ": 60,
+        "modEnvToFilterFc": 2400, "modLfoToVolume": 30, "freqModLFO": 1200,
+        "delayVolEnv": -2400, "attackVolEnv": -1200, "holdVolEnv": 0, "decayVolEnv": 1200,
         "sustainVolEnv": 200, "releaseVolEnv": 2400, "keynumToVolEnvHold": 100, "keynumToVolEnvDecay": 50,
         "coarseTune": 2, "fineTune": -30, "scaleTuning": 50, "exclusiveClass": 3, "overridingRootKey": 64,
         "sampleModes": 3, "startAddrsOffset": 10, "endAddrsOffset": -20, "startloopAddrsOffset": 5,
@@ -66,6 +68,8 @@ def test_generators_say_what_the_specification_says(tmp_path):
     assert zone.gain_db == pytest.approx(-4 - 3)  # 0.4 of 10 dB, and half of the resonance
     assert zone.cutoff_hz == pytest.approx(8.176 * 2**8)
     assert zone.resonance_db == 6
+    assert (zone.motion.envelope_octaves, zone.motion.lfo_db) == (2, 3)
+    assert zone.motion.lfo_hz == pytest.approx(16.352)
     envelope = zone.envelope
     assert (envelope.delay_s, envelope.attack_s, envelope.hold_s) == (0.25, 0.5, 1.0)
     assert envelope.decay_s == pytest.approx(2 * 0.6)
@@ -136,11 +140,10 @@ def test_only_what_a_preset_plays_is_read(tmp_path):
 def test_what_is_not_played_is_said(tmp_path):
     path = tmp_path / "a.sf2"
     rom = Sample(tone(), kind=0x8001)
-    said = [{"modEnvToFilterFc": 500, "sampleID": 0}, {"sampleID": 1}]
-    path.write_bytes(font([Sample(tone()), rom], [said], [Preset()]))
+    path.write_bytes(font([Sample(tone()), rom], [[{"sampleID": 0}, {"sampleID": 1}]], [Preset()]))
     made = sf2.load(path)
     assert len(made.zones) == 1
-    assert made.ignored == ("samples that lie in the chip of a sound card", "the modulation envelope's filter")
+    assert made.ignored == ("samples that lie in the chip of a sound card",)
 
 
 def test_broken_files_are_refused_in_words(tmp_path):
@@ -271,9 +274,9 @@ def test_a_handmade_font_plays_as_in_fluidsynth(tmp_path):
 def test_general_midi_programs_sound_as_in_fluidsynth(tmp_path):
     """Pitch within a cent, level within a decibel of each other, third-octave bands within 3 dB while the key is down.
 
-    The flute, the choir and the others are programs without what is not played (LFOs of pitch and level).
+    Among them a vibraphone, whose level swings, brass and strings, whose filters move, and a flute with its vibrato.
     """
-    programs = (0, 24, 32, 40, 48, 52)
+    programs = (0, 11, 24, 32, 40, 48, 52, 56, 61, 73)
     keys = (41, 60, 74)
     notes = [(2.0 * i, program, 0, key, 100) for i, (program, key) in enumerate((p, k) for p in programs for k in keys)]
     theirs = rendered(GENERAL, notes, tmp_path, seconds=2 * len(notes))

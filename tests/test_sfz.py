@@ -62,6 +62,21 @@ def test_every_opcode_lands_in_its_place(folder):
     assert (zone.velocity_tracking, zone.key_tracking) == (0.5, 0.5)
 
 
+def test_envelopes_and_lfos_of_filter_and_pitch(folder):
+    both, pitch = load(folder, """
+        <region> sample=a.wav fileg_depth=2400 fileg_attack=0.1 fileg_decay=0.5 fileg_sustain=40 pitcheg_depth=100
+        amplfo_freq=5 amplfo_depth=3 amplfo_delay=0.2 pitchlfo_freq=6 pitchlfo_depth=30
+        <region> sample=a.wav pitcheg_depth=-1200 pitcheg_decay=0.2 fillfo_freq=2 fillfo_depth=600
+    """).zones  # fmt: skip
+    assert (both.motion.envelope_octaves, both.motion.envelope_semitones) == (2, 0)
+    said = both.motion.envelope
+    assert (said.attack_s, said.decay_s, said.sustain) == (0.1, 0.5, 0.4)
+    assert (both.motion.lfo_hz, both.motion.lfo_db, both.motion.lfo_delay_s) == (5, 3, 0.2)
+    assert (both.motion.vibrato_hz, both.motion.vibrato_semitones) == (6, 0.3)
+    assert (pitch.motion.envelope_semitones, pitch.motion.envelope.decay_s) == (-12, 0.2)
+    assert (pitch.motion.lfo_hz, pitch.motion.lfo_octaves, pitch.motion.lfo_db) == (2, 0.5, 0)
+
+
 def test_defaults_and_the_key_opcode(folder):
     plain, keyed = load(folder, "<region> sample=a.wav\n<region> sample=a.wav key=40").zones
     assert (plain.low_key, plain.high_key, plain.pitch, plain.low_velocity, plain.high_velocity) == (0, 127, 60, 0, 127)

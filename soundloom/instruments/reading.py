@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]  # Numba brings it
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
@@ -97,3 +97,56 @@ def _added(builder: Any, a: Any, b: Any, these: list[int], those: list[int]) -> 
 
 def _shuffled(builder: Any, a: Any, b: Any, order: list[int]) -> Any:
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
+
+
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
+def _span(data, down, position, step, bend, table, slope, sound, n):  # type: ignore[no-untyped-def]
+    """Fill `sound`, and up to three samples after it, from a level of a recording, at positions that are `step` apart.
+
+    The step grows by `bend` each time. What is left over when all fours are done is read four times, for one's sake.
+    """
+    whole = n - n % 4
+    for j in range(0, whole, 4):
+        second = position + step
+        third = second + step + bend
+        fourth = third + step + 2 * bend
+        places = (position >> down, second >> down, third >> down, fourth >> down)
+        read_four(data, table, slope, places, sound, j)
+        position = fourth + step + 3 * bend
+        step += 4 * bend
+    for j in range(whole, n):
+        place = position >> down
+        read_four(data, table, slope, (place, place, place, place), sound, j)
+        position += step
+        step += bend
+
+
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
+def read(v, pieces, data, table, slope, tick_at, m, left, right):  # type: ignore[no-untyped-def]
+    """The next m samples of a recording; loops go back, or on to the rest after the key. True if it is stereo."""
+    bend = v.step_bend
+    step = v.step + bend * tick_at
+    down = max(v.level - 1, 0) >> 1
+    at = 0
+    while True:
+        piece = pieces[v.piece]
+        count = m - at
+        fastest = max(step, step + bend * count)
+        if v.position + count * fastest >= piece.wrap_at:
+            count = min(max((piece.wrap_at - v.position) // fastest, 1), count)
+        _span(data[piece.left[v.level] :], down, v.position, step, bend, table, slope, left[at:], count)
+        if piece.stereo == 1:
+            _span(data[piece.right[v.level] :], down, v.position, step, bend, table, slope, right[at:], count)
+        v.position += count * step + (count * (count - 1) >> 1) * bend
+        step += count * bend
+        at += count
+        if v.position >= piece.wrap_at:
+            beyond = v.position - piece.wrap_at
+            if piece.rest >= 0 and v.held == 0 and v.one_shot == 0:
+                v.piece, v.position = piece.rest, piece.rest_at + beyond
+                beyond = v.position - pieces[v.piece].wrap_at
+                piece = pieces[v.piece]
+            if beyond >= 0:
+                v.position = piece.wrap_at - piece.wrap_length + beyond % piece.wrap_length
+        if at == m:
+            return piece.stereo == 1

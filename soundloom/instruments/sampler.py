@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from soundloom.audio import Waveform
 from soundloom.instruments.base import Event, Param
-from soundloom.instruments.samplestore import pieces_of
 from soundloom.instruments.reading import weights
 from soundloom.instruments.samplekernel import ROW, TICK, render
+from soundloom.instruments.samplestore import pieces_of
 from soundloom.instruments.voices import AbstractPolyphonic, Voices, white
-from soundloom.instruments.zones import OPEN_HZ, Keymap, Loop, Zone
+from soundloom.instruments.zones import OPEN_HZ, Keymap, Loop, Motion, Zone
 
 # What the knobs say of zones that say nothing, and the knob position that leaves what zones say as it is.
 ATTACK_S, DECAY_S, RELEASE_S = 0.0005, 1.0, 0.2
@@ -133,7 +133,24 @@ class Sampler(AbstractPolyphonic):
         row["decay"], row["release"] = (math.log(1000) / max(s * rate, 1.0) for s in (decay, release))
         row["sustain"] = 1.0 if said.sustain is None else said.sustain
         row["cutoff"] = math.log2(min(max(zone.cutoff_hz, 20.0), OPEN_HZ))
+        if zone.motion is not None:
+            self._set_moving(row, zone.motion, rate)
         row["damping"] = math.sqrt(2) * 10 ** (-zone.resonance_db / 20) * knobs["damping"]
+
+    def _set_moving(self, row: Any, motion: Motion, sample_rate: int) -> None:
+        """What moves a voice by itself."""
+        said = motion.envelope
+        attack, hold = (said.attack_s or 0.0) * sample_rate, said.hold_s * sample_rate
+        row["moves"] = 1
+        row["rise_at"] = said.delay_s * sample_rate
+        row["rises"] = 1 / max(attack, 1.0)
+        row["fall_at"] = row["rise_at"] + attack + hold
+        row["falls"], row["ends"] = (1 / max((s or 0.0) * sample_rate, 1.0) for s in (said.decay_s, said.release_s))
+        row["rests"] = 1.0 if said.sustain is None else said.sustain
+        row["env_semitones"], row["env_octaves"] = motion.envelope_semitones, motion.envelope_octaves
+        row["lfo_at"], row["vibrato_at"] = motion.lfo_delay_s, motion.vibrato_delay_s
+        for name in ("lfo_hz", "lfo_semitones", "lfo_octaves", "lfo_db", "vibrato_hz", "vibrato_semitones"):
+            row[name] = getattr(motion, name)
 
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         table, slope = weights()

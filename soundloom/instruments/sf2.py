@@ -15,7 +15,7 @@ from soundloom.audio import Waveform
 from soundloom.errors import InstrumentError
 from soundloom.instruments.samplestore import MOST_FRAMES
 from soundloom.instruments.sf2file import ROM, Font, low_high, text
-from soundloom.instruments.zones import OPEN_HZ, Envelope, Keymap, Loop, Zone
+from soundloom.instruments.zones import OPEN_HZ, Envelope, Keymap, Loop, Motion, Zone
 
 ATTENUATION = 0.4
 OPEN_CENTS = 13_500  # of a filter: none
@@ -24,14 +24,11 @@ FALL = 60 / 100  # a SoundFont's decay and release are times for 100 dB, ours fo
 
 # Generators by number (section 8.1.2), and what they are where nobody says.
 INSTRUMENT, SAMPLE, KEYS, VELOCITIES = 41, 53, 43, 44
-_DEFAULTS = {
-    8: OPEN_CENTS, 33: -12000, 34: -12000, 35: -12000, 36: -12000, 38: -12000, 46: -1, 47: -1, 56: 100, 58: -1,
-}  # fmt: skip
+_AT_ONCE = -12000  # timecents: a millisecond, which is how a SoundFont says it
+_TIMES = (21, 23, 25, 26, 27, 28, 30, 33, 34, 35, 36, 38)
+_DEFAULTS = {8: OPEN_CENTS, 46: -1, 47: -1, 56: 100, 58: -1} | dict.fromkeys(_TIMES, _AT_ONCE)
 _NOT_IN_PRESETS = frozenset({0, 1, 2, 3, 4, 12, 45, 46, 47, 50, 53, 54, 57, 58})
-_SILENT = {  # what is not played, where it is not 0
-    5: "the modulation LFO's pitch", 6: "the vibrato LFO", 7: "the modulation envelope's pitch",
-    10: "the modulation LFO's filter", 11: "the modulation envelope's filter", 13: "the modulation LFO's level",
-}  # fmt: skip
+_MOTIONS = (5, 6, 7, 10, 11, 13)  # how far LFOs and the modulation envelope move pitch, filter and level
 
 Generators = dict[int, int]
 
@@ -151,7 +148,6 @@ class _Reader:
             added = 0 if kind in _NOT_IN_PRESETS else outer.get(kind, 0)
             return inner.get(kind, _DEFAULTS.get(kind, 0)) + added
 
-        self.notes |= {what for kind, what in _SILENT.items() if of(kind)}
         waveform = self._waveform(sample)
         first, frames = int(header["start"]), waveform.samples.shape[1]
         start = min(max(of(0) + 32768 * of(4), 0), frames - 1)
@@ -183,6 +179,7 @@ class _Reader:
             pan=min(max(of(17), -500), 500) / 500,
             cutoff_hz=8.176 * 2 ** (max(of(8), 1500) / 1200) if of(8) < OPEN_CENTS else OPEN_HZ,
             resonance_db=resonance,
+            motion=_motion({kind: of(kind) for kind in (*_MOTIONS, *range(21, 31))}),
             key_tracking=tracking,
             velocity_tracking=0.0 if fixed >= 0 else 1.0,
             group=max(of(57), 0),
@@ -227,6 +224,39 @@ def _envelope(of: Generators) -> Envelope:
     )
 
 
+def _motion(of: Generators) -> Motion | None:
+    if not any(of[kind] for kind in _MOTIONS):
+        return None
+    envelope = Envelope(
+        delay_s=_seconds(of[25], 20),
+        attack_s=_seconds(of[26], 100),
+        hold_s=_seconds(of[27], 20),
+        decay_s=_seconds(of[28], 100),
+        sustain=1 - min(max(of[29], 0), 1000) / 1000,
+        release_s=_seconds(of[30], 100),
+    )
+    return Motion(
+        envelope,
+        envelope_semitones=_within(of[7], 12000) / 100,
+        envelope_octaves=_within(of[11], 12000) / 1200,
+        lfo_hz=_hertz(of[22]),
+        lfo_delay_s=_seconds(of[21], 20),
+        lfo_semitones=_within(of[5], 12000) / 100,
+        lfo_octaves=_within(of[10], 12000) / 1200,
+        lfo_db=_within(of[13], 960) / 10,
+        vibrato_hz=_hertz(of[24]),
+        vibrato_delay_s=_seconds(of[23], 20),
+        vibrato_semitones=_within(of[6], 12000) / 100,
+    )
+
+
+def _within(amount: int, most: int) -> int:
+    return min(max(amount, -most), most)
+
+
+def _hertz(cents: int) -> float:
+    return float(8.176 * 2.0 ** (_within(cents, 16000) / 1200))
+
+
 def _seconds(timecents: int, most: float) -> float:
-    """-12000 timecents, a millisecond, are how a SoundFont says "at once"."""
-    return 0.0 if timecents <= -12000 else min(float(2.0 ** (timecents / 1200)), most)
+    return 0.0 if timecents <= _AT_ONCE else min(float(2.0 ** (timecents / 1200)), most)

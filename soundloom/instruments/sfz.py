@@ -14,7 +14,7 @@ from soundloom.errors import AudioError, InstrumentError
 from soundloom.instruments.riff import wav_loop
 from soundloom.instruments.samplestore import MOST_FRAMES
 from soundloom.instruments.sfztext import Opcodes, Parsed, inside, parse
-from soundloom.instruments.zones import OPEN_HZ, Envelope, Keymap, Loop, Zone
+from soundloom.instruments.zones import OPEN_HZ, Envelope, Keymap, Loop, Motion, Zone
 
 # Players of SFZ let an envelope fall by e^9 (78 dB) in the time that is written; ours are for 60 dB.
 FALL = 60 / (20 * 9 * math.log10(math.e))
@@ -23,9 +23,11 @@ SMPL_BYTES = 1 << 26  # a WAV file up to here is searched for its loop
 
 _PLAYED = re.compile(
     r"sample|(lo|hi)?key|pitch_key(center|track)|(lo|hi)vel|amp_veltrack|tune|transpose|volume|amplitude|pan|offset|end"
-    r"|delay|loop_(mode|start|end|crossfade)|ampeg_(delay|attack|hold|decay|sustain|release)|cutoff|resonance|fil_type"
+    r"|delay|loop_(mode|start|end|crossfade)|(amp|fil|pitch)eg_(delay|attack|hold|decay|sustain|release)|(fil|pitch)eg_depth"
+    r"|(amp|fil|pitch)lfo_(delay|freq|depth)|cutoff|resonance|fil_type"
     r"|seq_(length|position)|(lo|hi)rand|group|off_by|trigger|(lo|hi)(hd)?cc\d+|sw_(last|default)|\w+_label"
 )
+_MOVERS = ("fileg", "pitcheg", "amplfo", "fillfo", "pitchlfo")
 _CONTROLLER = re.compile(r"(lo|hi)(?:hd)?cc(\d+)$")
 _STARTED = re.compile(r"on_(?:lo|hi)(?:hd)?cc\d+$|start_(?:lo|hi)(?:hd)?cc\d+$")
 _CONTROLLERS_AT = {7: 100.0, 10: 64.0, 11: 127.0}  # where controllers are until they move; all others at 0
@@ -117,7 +119,8 @@ class _Regions:
             end=min(end, frames),
             loop=loop,
             one_shot=one_shot,
-            envelope=self._envelope(region),
+            envelope=self._envelope(region, "ampeg"),
+            motion=self._motion(region),
             gain_db=self._of(region, "volume", -144, 48, 0) + 20 * math.log10(max(amplitude, 1e-7)),
             pan=self._of(region, "pan", -100, 100, 0) / 100,
             cutoff_hz=self._of(region, "cutoff", 1, 1e6, OPEN_HZ) if filtered else OPEN_HZ,
@@ -186,17 +189,45 @@ class _Regions:
         fade = self._of(region, "loop_crossfade", 0, LONGEST_S, 0) * recording.waveform.sample_rate
         return Loop(first, last, mode == "loop_sustain", int(fade)), False
 
-    def _envelope(self, region: Mapping[str, str]) -> Envelope:
-        def seconds(name: str, factor: float = 1.0) -> float | None:
-            return factor * self._of(region, name, 0, LONGEST_S, 0) if name in region else None
+    def _envelope(self, region: Mapping[str, str], name: str) -> Envelope:
+        """The envelope of the level, or of the filter or the pitch, whose falls are straight lines."""
 
+        def seconds(part: str, factor: float = 1.0) -> float | None:
+            return factor * self._of(region, part, 0, LONGEST_S, 0) if part in region else None
+
+        level = name == "ampeg"
+        fall = FALL if level else 1.0
+        rests = self._of(region, f"{name}_sustain", 0, 100, 100) / 100 if f"{name}_sustain" in region else None
         return Envelope(
-            delay_s=(seconds("ampeg_delay") or 0.0) + (seconds("delay") or 0.0),
-            attack_s=seconds("ampeg_attack"),
-            hold_s=seconds("ampeg_hold") or 0.0,
-            decay_s=seconds("ampeg_decay", FALL),
-            sustain=self._of(region, "ampeg_sustain", 0, 100, 100) / 100 if "ampeg_sustain" in region else None,
-            release_s=seconds("ampeg_release", FALL),
+            delay_s=(seconds(f"{name}_delay") or 0.0) + ((seconds("delay") or 0.0) if level else 0.0),
+            attack_s=seconds(f"{name}_attack"),
+            hold_s=seconds(f"{name}_hold") or 0.0,
+            decay_s=seconds(f"{name}_decay", fall),
+            sustain=rests,
+            release_s=seconds(f"{name}_release", fall),
+        )
+
+    def _motion(self, region: Mapping[str, str]) -> Motion | None:
+        """The envelopes and LFOs of filter, pitch and level: one envelope, one LFO besides that of the pitch."""
+        depths = {name: self._of(region, f"{name}_depth", -12000, 12000, 0) for name in _MOVERS}
+        if not any(depths.values()):
+            return None
+        for kept, left in (("fileg", "pitcheg"), ("amplfo", "fillfo")):
+            if depths[kept] and depths[left]:
+                self.notes.add(f"{left} beside {kept}")
+                depths[left] = 0.0
+        lfo = "amplfo" if depths["amplfo"] else "fillfo"
+        return Motion(
+            self._envelope(region, "pitcheg" if depths["pitcheg"] else "fileg"),
+            envelope_semitones=depths["pitcheg"] / 100,
+            envelope_octaves=depths["fileg"] / 1200,
+            lfo_hz=self._of(region, f"{lfo}_freq", 0, 100, 0),
+            lfo_delay_s=self._of(region, f"{lfo}_delay", 0, LONGEST_S, 0),
+            lfo_octaves=depths["fillfo"] / 1200,
+            lfo_db=min(max(depths["amplfo"], -24.0), 24.0),
+            vibrato_hz=self._of(region, "pitchlfo_freq", 0, 100, 0),
+            vibrato_delay_s=self._of(region, "pitchlfo_delay", 0, LONGEST_S, 0),
+            vibrato_semitones=depths["pitchlfo"] / 100,
         )
 
     def _recording(self, name: str) -> _Recording:

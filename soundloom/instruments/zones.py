@@ -47,14 +47,37 @@ class Envelope:
 
 
 @dataclass(frozen=True)
+class Motion:
+    """What moves a zone's pitch, filter and level by itself: an envelope and two triangular LFOs, of which the second
+    is for the pitch.
+
+    The envelope rises as the logarithm does, holds, and falls in straight lines: from 1 to 0 in `decay_s` (or down to
+    its sustain), after the key in `release_s`. At 1 it moves the pitch and the cutoff by what is written here, as do
+    the LFOs at their peaks. They stand still for their delays.
+    """
+
+    envelope: Envelope = field(default_factory=Envelope)
+    envelope_semitones: float = 0.0
+    envelope_octaves: float = 0.0
+    lfo_hz: float = 8.0
+    lfo_delay_s: float = 0.0
+    lfo_semitones: float = 0.0
+    lfo_octaves: float = 0.0
+    lfo_db: float = 0.0
+    vibrato_hz: float = 8.0
+    vibrato_delay_s: float = 0.0
+    vibrato_semitones: float = 0.0
+
+
+@dataclass(frozen=True)
 class Zone:
     """A recording, mono or stereo, and what it answers to. Keys and velocities are those of MIDI, both ends included.
 
     `pitch` is the key, maybe a fractional one, at which it plays as recorded; each key away moves it by `key_tracking`
-    semitones, `tune` all of them. `start` and `end` are frames (None: all of it). `pan` goes from -1 to 1. At a `velocity_tracking` of 0
-    the velocity does not change the level. Zones with `turns` > 1 take turns; those with a range in `chance` are
-    drawn. A zone silences those whose `silenced_by` is its `group`, where that is not 0. A `one_shot` plays on after
-    its key.
+    semitones, and `tune` all of them. `start` and `end` are frames (None: all of it). `pan` goes from -1 to 1. At a
+    `velocity_tracking` of 0 the velocity does not change the level. Zones with `turns` > 1 take turns; those with a
+    range in `chance` are drawn. A zone silences those whose `silenced_by` is its `group`, where that is not 0. A
+    `one_shot` plays on after its key.
     """
 
     waveform: Waveform
@@ -73,6 +96,7 @@ class Zone:
     pan: float = 0.0
     cutoff_hz: float = OPEN_HZ
     resonance_db: float = 0.0
+    motion: Motion | None = None
     key_tracking: float = 1.0
     velocity_tracking: float = 1.0
     group: int = 0
