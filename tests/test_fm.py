@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.signal
 from contract import RATE, play
+from oracles import cents, measured_hz
 from scipy.special import jv
-from test_instruments import cents, measured_hz
 
 from soundloom.instruments import fm
 from soundloom.instruments.base import Event

@@ -10,7 +10,7 @@ import pytest
 import torch
 from contract import RATE, play
 from fake_models import FakeModel
-from test_instruments import cents, measured_hz
+from oracles import cents, measured_hz
 from test_models import FAMILIES, tones, train
 from test_workshop import gone, until
 from tiny import ordinary_user

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.signal
 from contract import RATE, play
-from test_instruments import cents, measured_hz
+from oracles import cents, measured_hz
 
 from soundloom.audio import Waveform
 from soundloom.errors import ConfigError
