@@ -9,12 +9,23 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from soundloom.commands import banks, comparing, hearing, judging, making, playing, rendering, shaping, training
+from soundloom.commands import (
+    banks,
+    comparing,
+    hearing,
+    judging,
+    making,
+    matching,
+    playing,
+    rendering,
+    shaping,
+    training,
+)
 from soundloom.commands.flags import app
 from soundloom.errors import SoundloomError
 
 # Importing them gives `app` its commands.
-GROUPS = (banks, hearing, training, making, shaping, rendering, playing, judging, comparing)
+GROUPS = (banks, hearing, training, making, shaping, rendering, playing, judging, comparing, matching)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
