@@ -94,8 +94,8 @@ def _tick(v, p, levels, bend, sample_rate):  # type: ignore[no-untyped-def]
     one = float(1 << POSITION_BITS)
     if first:
         if v.moves == 1:
-            _move(v, 0, sample_rate)
-        v.now = _semitones_at(v, bend, p, 0, sample_rate)
+            _move(v, v.age, sample_rate)
+        v.now = _semitones_at(v, bend, p, v.age, sample_rate)
         v.next_step = int(2.0 ** (v.now / 12) * one)
     v.step = v.next_step
     if v.moves == 1:
@@ -173,13 +173,12 @@ def _mix(left, right, pan_left, pan_right, line, out_left, out_right):  # type: 
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _filter(v, m, tick_at, sound, right):  # type: ignore[no-untyped-def]
+def _filter(v, m, tick_at, sound, ic1, ic2):  # type: ignore[no-untyped-def]
     """The trapezoidal state-variable low-pass (Simper, "Linear Trap Optimised SVF", 2013), in place.
 
     A matrix on its two states, so that two multiply-adds wait for each other and no more.
     """
     k = v.damping
-    ic1, ic2 = (v.band_right, v.low_right) if right else (v.band_left, v.low_left)
     at = 0
     if v.g_step == 0:
         a2 = 2.0 * v.g / (1.0 + v.g * (v.g + k))
@@ -206,10 +205,7 @@ def _filter(v, m, tick_at, sound, right):  # type: ignore[no-untyped-def]
         next2 = (1.0 - a3) * ic2 + (a3 * x + a2 * ic1)
         sound[j] = np.float32(0.5 * (ic2 + next2))
         ic1, ic2 = next1, next2
-    if right:
-        v.band_right, v.low_right = ic1, ic2
-    else:
-        v.band_left, v.low_left = ic1, ic2
+    return ic1, ic2
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
@@ -234,9 +230,9 @@ def render(rows, pieces, data, table, slope, params, bend, sample_rate, out_left
                 v.last_left = left[m - 1]
                 v.last_right = right[m - 1] if stereo else left[m - 1]
                 if v.filtered == 1:
-                    _filter(v, m, tick_at, left, False)
+                    v.band_left, v.low_left = _filter(v, m, tick_at, left, v.band_left, v.low_left)
                     if stereo:
-                        _filter(v, m, tick_at, right, True)
+                        v.band_right, v.low_right = _filter(v, m, tick_at, right, v.band_right, v.low_right)
                 line = (v.gain + (tick_at + 1) * v.gain_step, v.gain_step, v.env + v.env_step, v.env_step)
                 other, end = right if stereo else left, at + m
                 _mix(left, other, v.left, v.right, line, out_left[at:end], out_right[at:end])
