@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.signal
-from contract import RATE, play
+from contract import AUDIBLE, RATE, InstrumentContract, play
 
 from soundloom.audio import Waveform
 from soundloom.errors import InstrumentError
@@ -322,6 +322,36 @@ def test_velocity_and_key_move_what_they_should():
 def test_a_note_without_a_zone_is_silent_and_the_plain_tone_is_not():
     assert np.abs(note(sampled(Zone(wave(sine(441)), high_key=50)), 4000)).max() == 0
     assert 0.2 < np.abs(play(Sampler(), [Event(0, "on", 1, 60.0, 0.8)], RATE)).max() < 0.7
+
+
+def rich():
+    """Zones that use all there is: stereo, layers, turns, chance, groups, loops, filters, motion, delays."""
+    tones = [wave(sine(220.0 * k, seconds=0.4), sine(221.0 * k, seconds=0.4, phase=1.0)) for k in (1, 2, 3)]
+    late = Envelope(delay_s=0.003, attack_s=0.01, hold_s=0.02, decay_s=0.5, sustain=0.4)
+    moving = Motion(
+        Envelope(attack_s=0.02, decay_s=0.1, sustain=0.3), envelope_octaves=2.0, envelope_semitones=0.5, lfo_hz=7.0,
+        lfo_db=3.0, vibrato_semitones=0.2,
+    )  # fmt: skip
+    return Keymap((
+        Zone(tones[0], loop=Loop(4000, 9000, until_release=True, crossfade=400), motion=moving, cutoff_hz=800.0),
+        Zone(tones[1], loop=Loop(200, 240), envelope=late, turn=0, turns=2, pan=-0.5),
+        Zone(tones[2], turn=1, turns=2, group=3, silenced_by=3, chance=(0.0, 0.7), resonance_db=3.0, cutoff_hz=3000.0),
+        Zone(tones[2], high_key=59, key_tracking=0.3, gain_db=-6.0, start=300, end=9000),
+    ))  # fmt: skip
+
+
+class TestRichContract(InstrumentContract):
+    """The contract of all instruments, kept by zones that use all there is."""
+
+    @pytest.fixture
+    def name(self):
+        AUDIBLE["sampler, rich"] = AUDIBLE["sampler"]
+        return "sampler, rich"
+
+    @pytest.fixture
+    def make(self):
+        source = rich()
+        return lambda settings=None, voices=4: Sampler(settings, voices=voices, source=source)
 
 
 def test_sounds_are_spread_without_gaps():
