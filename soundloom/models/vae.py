@@ -58,7 +58,7 @@ class VAEConfig:
     steps: int = 3000
     batch: int = 8
     crop_s: float = 1.0  # of each sound, what a training step renders
-    learning_rate: float = 6e-4  # at 1.5e-3 runs of a few hundred steps blow up: the latents grow without end
+    learning_rate: float = 6e-4
     semitones: float = 0.0  # augmentation; new sounds take their pitches from what was heard, so it would detune them
     gain_db: float = 3.0
     label_dropout: float = 0.3
@@ -254,7 +254,9 @@ class VAE(AbstractModel):
         h = self.encoder(torch.cat([seen, voice, moments], -1))
         ended = at >= (lengths / (2 * self.config.hop_length)).clamp_min(1)[:, None]
         weights = torch.softmax(self.look(h).float().masked_fill(ended[..., None], -1e9), 1)  # [B, N, LOOKS]
-        mean, log_variance = self.latent((weights.transpose(1, 2) @ h.float()).flatten(1)).chunk(2, -1)
+        looked = (weights.transpose(1, 2) @ h.float()).flatten(1)
+        # At one level: without, what the encoder says of some sounds grows step by step, and their latents with it.
+        mean, log_variance = self.latent(F.rms_norm(looked, looked.shape[-1:])).chunk(2, -1)
         return mean, log_variance.clamp(-10, 4)
 
     def _about(self, z: Tensor, label: Tensor) -> Tensor:
