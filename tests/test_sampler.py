@@ -166,7 +166,9 @@ def test_keys_and_velocities_choose_their_zones():
         Zone(wave(sine(1764)), low_key=60, low_velocity=64, key_tracking=0.0),
     ]
     tones = (441, 882, 1764)
-    for pitch, velocity, expected in ((59.4, 1.0, 441), (59.6, 0.3, 882), (72, 63 / 127, 882), (72, 64 / 127, 1764)):
+    for pitch, velocity, expected in (
+        (59.4, 1.0, 441), (59.6, 0.3, 882), (72, 63 / 127, 882), (72, 64 / 127, 1764), (-3, 1.0, 441), (131, 1.1, 1764),
+    ):  # fmt: skip
         on = [Event(0, "on", 1, pitch, velocity)]
         assert heard(sampled(*zones), on, 5000, tones) == {expected}
     assert heard(sampled(*zones), [Event(0, "on", 1, 60, 0.0)], 5000, tones) == set()
