@@ -143,7 +143,7 @@ class Keymap:
         return np.array(rows, dtype=np.int64).T
 
     def at(self, pitch: float, velocity: float) -> NDArray[np.int64]:
-        """The zones that answer to a note, turns and chance left aside: those of the nearest key. `velocity` is 0 to 1."""
+        """The zones that answer to a note, turns and chance left aside. `velocity` is 0 to 1."""
         key, touch = (math.floor(value + 0.5) for value in (pitch, velocity * 127))
         key, touch = min(max(key, 0), 127), min(max(touch, 1), 127)
         low_key, high_key, low_velocity, high_velocity = self._ranges
