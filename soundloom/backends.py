@@ -1,5 +1,7 @@
 """Who asks for sound, block by block: PortAudio on any system, or JACK with MIDI that is right to the sample."""
 
+import atexit
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -8,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from soundloom.devices import ELSEWHERE, Soundcard, hushed, library
+from soundloom.devices import ELSEWHERE, Soundcard, hush_jack, hushed, library
 from soundloom.errors import DeviceError
 from soundloom.midiin import Inbox, Message
 from soundloom.timing import BlockClock
@@ -18,6 +20,7 @@ Render = Callable[[Sound | None, Sound, Sequence[Message]], None]
 """What is called for each block: the sound that comes in [2, n] (None where nothing is listened to), room for the sound
 that goes out [2, n], and the MIDI that falls into it. It is called by a thread that must not wait."""
 LONGEST = 8192  # samples: no JACK server has longer blocks
+CLOSING_S = 1.0  # for a device to close
 STILL_S = 2.0  # without a callback: the device is gone
 
 
@@ -58,6 +61,8 @@ class PortAudio(AbstractBackend):
         self.block = block
         self.sample_rate = sample_rate or output.sample_rate
         portaudio = library("sounddevice")
+        if "JACK" in output.driver:
+            hush_jack()
         common = {
             "samplerate": self.sample_rate, "blocksize": block, "dtype": "float32", "latency": "low",
             "callback": self._duplex if source else self._single,
@@ -82,6 +87,7 @@ class PortAudio(AbstractBackend):
         self.latency_s = float(latency if source is None else latency[1])
         self.midi_latency_s = block / self.sample_rate
         self._clock = BlockClock(self.sample_rate, block)
+        self._closed = False
 
     def start(self, render: Render) -> None:
         self._render = render
@@ -91,9 +97,16 @@ class PortAudio(AbstractBackend):
         self._stream.start()
 
     def stop(self) -> None:
-        if not self._stream.closed:
-            with hushed():
-                self._stream.close(ignore_errors=True)
+        if self._closed:
+            return
+        self._closed, gone = True, not self.alive()
+        closing = threading.Thread(target=self._stream.close, daemon=True)
+        with hushed():
+            closing.start()
+            closing.join(CLOSING_S)
+        if gone or closing.is_alive():
+            # PortAudio waits for ever for a device that is gone, or aborts the process at its end: it is left alone.
+            atexit.unregister(library("sounddevice")._exit_handler)
 
     def alive(self) -> bool:
         return super().alive() and bool(self._stream.active)
@@ -133,8 +146,7 @@ class Jack(AbstractBackend):
     ) -> None:
         super().__init__()
         self._jack = library("jack")
-        self._jack.set_error_function(_silent)
-        self._jack.set_info_function(_silent)
+        hush_jack()
         try:
             with hushed():
                 self._client = self._jack.Client("soundloom", no_start_server=True)
@@ -196,7 +208,7 @@ class Jack(AbstractBackend):
         if not ports and wanted:
             raise DeviceError(f"no JACK port for {what} has '{wanted}' in its name")
         for mine, theirs in zip(own, ports, strict=False):
-            mine.connect(theirs) if what == "output" else theirs.connect(mine)
+            mine.connect(theirs)
 
     def _block(self, n: int) -> None:
         now = time.perf_counter()
@@ -218,10 +230,6 @@ class Jack(AbstractBackend):
 
     def _left(self, *_: Any) -> None:
         self._gone = True
-
-
-def _silent(_: str) -> None:
-    pass
 
 
 def _reason(error: Exception) -> str:

@@ -1,11 +1,13 @@
 """What there is to hear and to play with: sound devices and MIDI ports, and the libraries that know them."""
 
+import ctypes
 import importlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from soundloom.config import did_you_mean
@@ -105,9 +107,11 @@ def midi_inlet(driver: str) -> Any:
     rtmidi = library("rtmidi")
     try:
         with hushed():
-            return rtmidi.MidiIn(midi_drivers()[driver], name="soundloom")
+            inlet = rtmidi.MidiIn(midi_drivers()[driver], name="soundloom")
     except rtmidi.RtMidiError:
         return None
+    hush_jack()
+    return inlet
 
 
 def soundcard(wanted: str | None, *, output: bool = True) -> Soundcard:
@@ -138,6 +142,23 @@ def one_of(things: Sequence[Thing], wanted: str, what: str) -> Thing:
         raise DeviceError(f"'{wanted}' fits several ({names}): give the number")
     known = did_you_mean(wanted, [thing.name for thing in things])
     raise DeviceError(f"there is no {what} '{wanted}': {known}; `soundloom devices` shows all")
+
+
+def hush_jack() -> None:
+    """Keeps JACK's library, every copy of it that is loaded (RtMidi brings its own), from printing to standard error,
+    from threads of its own, for as long as the process lives. On Linux; elsewhere it is left as it is.
+
+    What it has to say goes to `strlen`, which takes a text and needs no interpreter to do so: a function of ours could
+    make a thread that JACK's server waits for wait for the interpreter.
+    """
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text().splitlines() if maps.exists() else []
+    deaf = ctypes.cast(ctypes.CDLL(None).strlen, ctypes.c_void_p) if lines else None
+    for name in {line.split(maxsplit=5)[5] for line in lines if "/libjack" in line}:
+        copy = ctypes.CDLL(name)
+        for speaks in (copy.jack_set_error_function, copy.jack_set_info_function):
+            speaks.argtypes, speaks.restype = [ctypes.c_void_p], None
+            speaks(deaf)
 
 
 @contextmanager

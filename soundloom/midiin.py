@@ -1,5 +1,6 @@
 """MIDI as it comes in: messages with the time at which they happened, put onto the samples of the block to come."""
 
+import math
 import time
 from collections import deque
 from typing import Any
@@ -28,8 +29,8 @@ class Inbox:
         taken: list[Message] = []
         while self._waiting and self._waiting[0][0] < start_s:
             at_s, message = self._waiting.popleft()
-            frame = n + round((at_s - start_s) * sample_rate)
-            taken.append((min(max(frame, 0), n - 1), message))
+            frame = n + math.floor((at_s - start_s) * sample_rate)
+            taken.append((max(frame, 0), message))
         taken.sort(key=lambda one: one[0])  # two ports may have left theirs out of order
         return taken
 

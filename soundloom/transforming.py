@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import soxr
 import torch
 
 from soundloom.backends import Sound
@@ -23,6 +22,7 @@ from soundloom.midiin import Message
 from soundloom.models.codec import Codec
 from soundloom.models.live import LiveCodec
 from soundloom.player import Load
+from soundloom.rates import Resampler
 from soundloom.ring import Ring
 from soundloom.run import Run
 from soundloom.tape import Tape
@@ -56,8 +56,7 @@ class Transformer:
         self._model_rate = rate
         self._in, self._out = (Ring(1, round(ROOM_S * sample_rate)) for _ in range(2))
         self._cushion = 2 * block + round(CUSHION_S * sample_rate)
-        self._down = soxr.ResampleStream(sample_rate, rate, 1, dtype="float32", quality="HQ")
-        self._up = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
+        self._down, self._up = Resampler(sample_rate, rate), Resampler(rate, sample_rate)
         self._state = codec.init_state(seed=seed)
         self._guard = Guard(sample_rate)
         self._flowing = False
@@ -69,13 +68,14 @@ class Transformer:
     def latency_s(self) -> float:
         """From what comes into the computer to what goes out of it, as it is now; without the device's own."""
         waiting = (self._in.written - self._out.taken) / self.sample_rate
-        return waiting + self.codec.latency / self._model_rate
+        return waiting + self._down.latency_s + self.codec.latency / self._model_rate + self._up.latency_s
 
     def __enter__(self) -> "Transformer":
         torch.set_num_threads(1)
         state = self.codec.init_state()
         for _ in range(3):  # what is compiled and loaded at first use is there before the first sound
             _, state = self.codec.process(torch.zeros(self._model_rate // 10), state, transpose=self.transpose)
+        Resampler(2, 1).process(np.zeros(1, np.float32))
         self._guard.pass_through(np.zeros((2, 1), np.float32))
         self._thread.start()
         return self
@@ -128,9 +128,9 @@ class Transformer:
         block = np.zeros((1, self._in.ready), np.float32)
         if not self._in.read(block):
             return False
-        down = self._down.resample_chunk(np.nan_to_num(block[0]))
+        down = self._down.process(np.nan_to_num(block[0], posinf=0.0, neginf=0.0))
         made, self._state = self.codec.process(torch.from_numpy(down), self._state, transpose=self.transpose)
-        self._out.write(self._up.resample_chunk(made.numpy())[None])
+        self._out.write(self._up.process(made.numpy())[None])
         return True
 
 

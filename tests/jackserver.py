@@ -1,8 +1,11 @@
 """A JACK server without a sound card, and clients that strike keys at known frames and hear what comes of it."""
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,9 +13,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from soundloom import cli
+
 
 @contextmanager
-def server(*, sample_rate: int = 48000, period: int = 256) -> Iterator[str]:
+def server(*, sample_rate: int = 48000, period: int = 256) -> Iterator[subprocess.Popen]:
     """A server of its own with the dummy driver, as this process' default; without jackd the test is skipped."""
     if shutil.which("jackd") is None:
         pytest.skip("needs a JACK server: apt install jackd2")
@@ -31,18 +36,23 @@ def server(*, sample_rate: int = 48000, period: int = 256) -> Iterator[str]:
                 time.sleep(0.05)
         else:
             pytest.skip("needs a JACK server, and jackd does not start here")
-        yield name
+        yield process
     finally:
         if before is None:
             del os.environ["JACK_DEFAULT_SERVER"]
         else:
             os.environ["JACK_DEFAULT_SERVER"] = before
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        ended(process)
+
+
+def ended(process: subprocess.Popen) -> None:
+    """Ends a process politely: one that is killed may hold the lock that all JACK servers of a machine share."""
+    process.terminate()
+    try:
+        process.communicate(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
 
 
 def library():
@@ -134,3 +144,40 @@ def until(true, seconds: float = 20.0) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+@contextmanager
+def ends(*clients):
+    """Clients, closed in the end."""
+    try:
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
+
+
+def run_beside(arguments, drive):
+    """Runs a command here, and `drive` in a thread, with a client, as soon as the command sounds; then Ctrl-C. Returns
+    the exit code and what `drive` returned."""
+    outcome = {}
+
+    def beside():
+        try:
+            client = library().Client("watcher", no_start_server=True)
+            assert until(lambda: client.get_all_connections("system:playback_1"), 60)
+            outcome["drive"] = drive(client)
+            client.close()
+        except BaseException as error:
+            outcome["error"] = error
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=beside)
+    thread.start()
+    try:
+        code = cli.run(arguments)
+    finally:
+        with contextlib.suppress(KeyboardInterrupt):
+            thread.join()
+    if "error" in outcome:
+        raise outcome["error"]
+    return code, outcome["drive"]

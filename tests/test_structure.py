@@ -171,6 +171,7 @@ ROWS = [
         "tape",
         "guard",
         "timing",
+        "rates",
         "devices",
         "midiin",
         "backends",
