@@ -20,6 +20,9 @@ LONGEST_S = 7200.0
 LONGEST_TAIL_S = 30.0
 SILENT = 1e-5  # -100 dB: a tail below this for QUIET_S is over
 QUIET_S = 0.25
+CEILING = 0.891  # -1 dB
+MOST_LIMITING_DB = 8.0  # peaks are turned down by so much at most: what is asked to be louder than that stays softer
+LOUDNESS_TURNS, NEAR_LU = 4, 0.1
 ORDER = {"off": 0, "on": 2}  # of events at one frame: what ends, what is moved, what begins
 Sound = NDArray[np.float32]
 Progress = Callable[[float, float], None]  # seconds done, seconds in all
@@ -156,13 +159,20 @@ def _mastered(mix: Waveform, lufs: float | None, stems: Mapping[str, Waveform]) 
     """Brought to its loudness, and limited."""
     from soundloom import loudness  # its filters are slow to load: by now the first sound is there
 
-    measured = loudness.integrated_lufs(mix)
-    gain_db = 0.0 if lufs is None or not math.isfinite(measured) else lufs - measured
-    sound = loudness.limited(Waveform(mix.samples * np.float32(10 ** (gain_db / 20)), mix.sample_rate))
+    gain_db, got = 0.0, loudness.integrated_lufs(mix)
+    sound = loudness.limited(mix)
+    if lufs is not None and math.isfinite(got):
+        most_db = 20 * math.log10(CEILING / np.abs(mix.samples).max()) + MOST_LIMITING_DB
+        for _ in range(LOUDNESS_TURNS):  # what the limiter takes away is given back, as far as it may go
+            gain_db = min(gain_db + lufs - got, most_db)
+            sound = loudness.limited(Waveform(mix.samples * np.float32(10 ** (gain_db / 20)), mix.sample_rate))
+            got = loudness.integrated_lufs(sound)
+            if abs(got - lufs) < NEAR_LU or gain_db == most_db:
+                break
     return Performance(
         sound=sound,
         gain_db=gain_db,
-        loudness_lufs=loudness.integrated_lufs(sound),
+        loudness_lufs=got,
         true_peak_db=20 * math.log10(max(loudness.true_peak(sound), 1e-6)),
         stems=stems,
     )
