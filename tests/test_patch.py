@@ -115,7 +115,8 @@ def test_general_midi_knows_what_plays_every_program():
 def test_few_words_open_what_they_name(tmp_path):
     tone(tmp_path / "note.wav")
     (tmp_path / "kit").mkdir()
-    tone(tmp_path / "kit" / "tone_C4.wav")
+    for name, hz in (("C4", 261.63), ("E4", 329.63), ("G4", 392.0)):
+        tone(tmp_path / "kit" / f"tone_{name}.wav", hz)
     (tmp_path / "mine.toml").write_text(MINE)
     (tmp_path / "cloud.toml").write_text('name = "Cloud"\nengine = "granular"\nsource = "note.wav"\n')
     (tmp_path / "tape.toml").write_text('name = "Tape"\nengine = "sampler"\nsource = "patch:warm-pad"\n')
