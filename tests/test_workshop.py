@@ -13,7 +13,7 @@ import pytest
 from soundloom.instruments.workshop import Workshop
 
 HERE = Path(__file__).parent
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def until(condition):

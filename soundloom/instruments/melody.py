@@ -32,6 +32,7 @@ class Melody(AbstractStream):
     and the noise follow as they do in the instrument that was learnt. Rendered, a note begins when its key does; live
     `latency_s` later.
 
+    >>> from soundloom.instruments.base import Event
     >>> from soundloom.models.ddsp import DDSP, DDSPConfig
     >>> flute = Melody(DDSP.build(DDSPConfig(sample_rate=16000), seed=0))
     >>> block, state = flute.process(flute.init_state(44100), [Event(0, "on", note=1, pitch=72)], 512)

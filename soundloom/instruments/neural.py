@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import soxr
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from soundloom import checkpoint
 from soundloom.audio import Waveform
-from soundloom.errors import ModelError, SoundloomError
+from soundloom.errors import ConditionError, ModelError, SoundloomError
 from soundloom.instruments import playhead
 from soundloom.instruments.asks import LAYERS, Ask, Asking, Maker, Makes
 from soundloom.instruments.base import Event, Param
@@ -345,15 +345,21 @@ def instrument_of(
     text: str | None = None,
     seed: int = 0,
     voices: int = 16,
+    live: bool = False,
+    played_as: Literal["sounds", "texture", "melody"] | None = None,
 ) -> OneShot | Texture | Melody:
-    """A run as what it is best played as: a DDSP as a melody, an RNN of long recordings as a texture, all else by its
-    sounds. Live, `start` it and `close` it."""
-    config = run.model.config
-    if run.family == "ddsp":
-        return Melody(run, settings, seed=seed)
-    if run.family == "rnn" and config.endless:
+    """A run as an instrument; None: as what it is best played as, a DDSP as a melody, an RNN of long recordings as a
+    texture, all else by its sounds. `live`: it is going to be started (`start`) before it is played."""
+    if played_as is None:
+        endless = run.family == "rnn" and run.model.config.endless
+        played_as = "melody" if run.family == "ddsp" else "texture" if endless else "sounds"
+    if played_as == "sounds":
+        return OneShot(run, settings, label=label, text=text, seed=seed, voices=voices, live=live)
+    if played_as == "texture":
         return Texture(run, settings, label=label, text=text, seed=seed)
-    return OneShot(run, settings, label=label, text=text, seed=seed, voices=voices)
+    if label is not None or text is not None:
+        raise ConditionError("what is played by pitch and loudness knows neither labels nor words: leave them out")
+    return Melody(run, settings, seed=seed)
 
 
 def sounds_of(

@@ -128,11 +128,11 @@ class Opener:
 
 def neural(path: Path, knobs: dict[str, float], opener: Opener, *, label: str | None = None) -> AbstractInstrument:
     """The model of a run folder as an instrument."""
-    from soundloom.instruments.neural import OneShot  # torch is loaded only where a model plays
+    from soundloom.instruments.neural import instrument_of  # torch is loaded only where a model plays
     from soundloom.run import Run
 
     run = Run.load(path, device=opener.device)
-    return OneShot(run, knobs, label=label, seed=opener.seed, live=opener.live)
+    return instrument_of(run, knobs, label=label, seed=opener.seed, live=opener.live)
 
 
 def instrument(text: str, *, seed: int = 0, device: str | None = None) -> AbstractInstrument:

@@ -29,6 +29,7 @@ class Texture(AbstractStream):
     Which sound it is follows the knobs and, where the model knows them, pitch and velocity; where it knows no pitch,
     keys away from C4 are read faster or slower. The level follows the velocity.
 
+    >>> from soundloom.instruments.base import Event
     >>> from soundloom.models.subband import SubbandConfig, SubbandRNN
     >>> rain = Texture(SubbandRNN.build(SubbandConfig(sample_rate=16000), seed=0))
     >>> block, state = rain.process(rain.init_state(44100), [Event(0, "on", note=1)], 512)

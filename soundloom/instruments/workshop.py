@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 import soundloom
 from soundloom.errors import SoundloomError
 
-NICENESS = 10  # what is made ahead may take its time
+NICENESS = 5  # what is made ahead may take its time, what is waited for should not take too long
 PATIENCE_S = 2.0  # for a workshop that was told to end
 FRAME = struct.Struct("<II")  # bytes of the line of JSON, and of the array
 MOST = 1 << 28  # bytes of a message
