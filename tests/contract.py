@@ -24,12 +24,14 @@ QUIET: dict[str, dict[str, float]] = {
     "sampler": {"cutoff_hz": 300.0, "attack_s": 0.05},
     "granular": {"size_ms": 500.0, "window": 0.0, "reverse": 0.0, "attack_s": 0.05, "density_hz": 200.0},
     "modal": {"hardness": 0.0, "roughness": 0.0, "damping": 1.0, "object": 3.0, "position": 1.0},
+    "tube": {"breath": 0.0, "pressure": 0.0, "brightness": 0.0, "reed": 0.0, "attack_s": 0.05},
     "fm": {
         "brightness": 0.0, "velocity_brightness": 0.0, "op1_attack_s": 0.05, "op3_attack_s": 0.05,
     },
     "wavetable": {
         "position": 1.0, "osc2_level": 0.0, "cutoff_hz": 200.0, "resonance": 0.0, "attack_s": 0.05,
     },
+    "additive": {"partials": 1.0, "attack_s": 0.05},
 }  # fmt: skip
 AUDIBLE: dict[str, dict[str, float]] = {
     "subtractive": {
@@ -39,6 +41,7 @@ AUDIBLE: dict[str, dict[str, float]] = {
     },
     "sampler": {"sustain": 0.3, "decay_s": 0.3, "vibrato_cents": 20.0, "cutoff_hz": 1200.0},
     "granular": {"sustain": 0.3, "decay_s": 0.3},
+    "tube": {"vibrato_cents": 30.0},
     "melody": {"vibrato_cents": 30.0},
     "equaliser": {"low_db": 6.0, "peak1_db": -6.0, "peak2_db": 6.0, "high_db": -6.0},
     "fm": {
@@ -50,6 +53,10 @@ AUDIBLE: dict[str, dict[str, float]] = {
         "position_lfo": 0.2, "position_env": 0.3, "position_sustain": 0.5, "position_decay_s": 0.1, "position": 0.3,
         "vibrato_cents": 20.0, "cutoff_hz": 600.0, "filter_env_octaves": 3.0, "sustain": 0.3, "decay_s": 0.3,
         "filter_decay_s": 0.1,
+    },
+    "additive": {
+        "shimmer": 0.3, "shimmer_cents": 10.0, "shimmer_hz": 5.0, "formant_db": 12.0, "overtone_decay_s": 1.0,
+        "vibrato_cents": 20.0, "sustain": 0.3, "decay_s": 0.3,
     },
 }  # fmt: skip
 # LOUD: how far an effect whose bands add up may turn up what the others may not turn up 20 times.

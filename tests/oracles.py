@@ -28,3 +28,15 @@ def spectrum_db(audio, *, n=32768):
     window = scipy.signal.windows.blackmanharris(n)
     level = 20 * np.log10(np.abs(np.fft.rfft(audio[-n:] * window)) + 1e-12)
     return np.fft.rfftfreq(n, 1 / RATE), level - level.max()
+
+
+def at_bin(k, *, n=32768):
+    """The pitch that lies on bin k of n samples, and its hertz: n samples hold whole periods of it."""
+    hz = k * RATE / n
+    return 69 + 12 * np.log2(hz / 440), hz
+
+
+def amplitudes(audio, hz, numbers, *, n=32768):
+    """Of multiples of a pitch that lies on a bin, in the last n samples: exact, without a window."""
+    turn = -2j * np.pi * hz / RATE * np.arange(n)
+    return np.array([2 * abs(np.mean(audio[-n:] * np.exp(k * turn))) for k in numbers])

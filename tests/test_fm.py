@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.signal
 from contract import RATE, play
-from oracles import cents, measured_hz
+from oracles import amplitudes, at_bin, cents, measured_hz, spectrum_db
 from scipy.special import jv
 
 from soundloom.instruments import fm
@@ -25,24 +25,6 @@ def level_for(index):
     return float(np.sqrt(index / (4 * np.pi)))
 
 
-def at_bin(k):
-    """The pitch at bin k of N samples, and its hertz."""
-    hz = k * RATE / N
-    return 69 + 12 * np.log2(hz / 440), hz
-
-
-def harmonics(audio, hz, orders):
-    """Amplitudes of multiples of a pitch that lies on a bin: exact, as the window covers whole periods."""
-    turn = np.exp(-2j * np.pi * hz / RATE * np.arange(N))
-    return np.array([2 * abs(np.mean(audio[-N:] * turn**k)) for k in orders])
-
-
-def spectrum_db(audio, n):
-    window = scipy.signal.windows.blackmanharris(n)
-    level = 20 * np.log10(np.abs(np.fft.rfft(audio[-n:] * window)) + 1e-12)
-    return np.fft.rfftfreq(n, 1 / RATE), level - level.max()
-
-
 @pytest.mark.parametrize("index", [0.3, 1.0, 2.5, 6.0])
 def test_sidebands_are_bessel_functions_of_the_index(index):
     pitch, hz = at_bin(40)
@@ -50,7 +32,7 @@ def test_sidebands_are_bessel_functions_of_the_index(index):
     audio = play(FM(settings), [Event(0, "on", 1, pitch, 1.0)], N + 4096)
     orders = np.arange(-12, 13)
     np.testing.assert_allclose(
-        harmonics(audio, hz, 16 + orders), np.abs(jv(orders, index)) / np.sqrt(2), atol=2e-5
+        amplitudes(audio, hz, 16 + orders), np.abs(jv(orders, index)) / np.sqrt(2), atol=2e-5
     )  # one of two carriers
 
 
@@ -61,7 +43,7 @@ def test_feedback_is_kepler_s_equation(feedback):
     settings = STILL | {"algorithm": 8.0, "op1_level": 0.0, "op2_level": 0.0, "op3_level": 0.0, "op4_level": 1.0}
     audio = play(FM(settings | {"feedback": feedback}), [Event(0, "on", 1, pitch, 1.0)], N + 4096)
     n = np.arange(1, 11)
-    np.testing.assert_allclose(harmonics(audio, hz, n), jv(n, n * feedback) / (n * feedback), atol=5e-4)
+    np.testing.assert_allclose(amplitudes(audio, hz, n), jv(n, n * feedback) / (n * feedback), atol=5e-4)
 
 
 def reference(algorithm, ratios, indices, outs, feedback, hz, n):
@@ -112,7 +94,7 @@ def test_high_notes_do_not_alias(name, pitch):
     }[name]  # fmt: skip
     hz = 440 * 2 ** ((pitch - 69) / 12)
     settings = settings | {"op3_cents": 0.0, "op4_cents": 0.0}
-    frequencies, level = spectrum_db(play(FM(settings), [Event(0, "on", 1, pitch, 1.0)], 20_000), 16384)
+    frequencies, level = spectrum_db(play(FM(settings), [Event(0, "on", 1, pitch, 1.0)], 20_000), n=16384)
     nearest = np.abs(frequencies - hz * np.maximum(np.round(frequencies / hz), 1))
     assert level[(nearest > 25) & (frequencies > 25)].max() < -60  # DC, which feedback makes, is no tone
     assert (level[np.abs(frequencies - 2 * hz) < 10] > -50).any() or name == "piano"  # and it is no mere sine
@@ -121,7 +103,7 @@ def test_high_notes_do_not_alias(name, pitch):
 def test_bright_modulation_is_left_alone_where_there_is_room():
     """The same chain at C2 is as bright as its knobs say: energy beyond the 20th harmonic."""
     settings = STILL | {"algorithm": 1.0, "op2_level": 0.5, "op3_level": 0.5, "op4_level": 0.5}
-    frequencies, level = spectrum_db(play(FM(settings), [Event(0, "on", 1, 36.0, 1.0)], 40_000), N)
+    frequencies, level = spectrum_db(play(FM(settings), [Event(0, "on", 1, 36.0, 1.0)], 40_000))
     assert level[frequencies > 20 * 65.4].max() > -25
 
 

@@ -148,6 +148,7 @@ ROWS = [
         "instruments.sf2",
         "instruments.tables",
         "instruments.wavetable",
+        "instruments.additive",
         "instruments.controls",
         "instruments.mixer",
         "instruments.patch",

@@ -12,8 +12,10 @@ ENGINES = {
     "sampler": "sampler:Sampler",
     "granular": "granular:Granular",
     "modal": "modal:Modal",
+    "tube": "tube:Tube",
     "fm": "fm:FM",
     "wavetable": "wavetable:Wavetable",
+    "additive": "additive:Additive",
     "drums": "drums:Drums",
 }
 EFFECTS = {

@@ -145,8 +145,9 @@ def _tame(v, p, tables, sample_rate):  # type: ignore[no-untyped-def]
     above = max(v.pitch - 48.0, 0.0) / 12.0
     touch = (1.0 - p.velocity_brightness * (1.0 - v.velocity)) * 2.0 ** (-p.key_scaling * above)
     stretch = 2.0 ** (p.key_decay * above)
-    room = np.full(4, 0.5 * sample_rate)  # up to where an operator's spectrum may reach
+    room = np.empty(4)  # up to where an operator's spectrum may reach
     for i in range(4):
+        room[i] = 0.5 * sample_rate
         v.fall[i] = math.exp(p.decay_log[i] * stretch)
         v.target[HEARD + i] = p.weight[HEARD + i] if p.ratio[i] * hz < room[i] else 0.0
     for to in range(3):

@@ -49,5 +49,11 @@ def allowed(table, orders):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def orders_of(table, index):  # type: ignore[no-untyped-def]
     """How many orders of sidebands an index has: the inverse of `allowed`."""
-    i = min(max(int(np.searchsorted(table, index)), 1), len(table) - 1)
-    return STEP * (i - 1 + min((index - table[i - 1]) / (table[i] - table[i - 1]), 1.0))
+    low, high = 0, len(table) - 1
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if table[middle] < index:
+            low = middle
+        else:
+            high = middle
+    return STEP * (low + min((index - table[low]) / (table[high] - table[low]), 1.0))
