@@ -21,7 +21,8 @@ from soundloom.instruments import playhead
 from soundloom.instruments.asks import Ask, Asking, Maker, knows
 from soundloom.instruments.base import Event
 from soundloom.instruments.melody import Melody
-from soundloom.instruments.neural import OneShot, instrument_of, owner_of, plan, sounds_of
+from soundloom.instruments.neural import OneShot, instrument_of, sounds_of
+from soundloom.instruments.soundmaking import owner_of, plan, serve
 from soundloom.instruments.workshop import Workshop
 from soundloom.models.codec import Codec, CodecConfig
 from soundloom.models.flow import Flow, FlowConfig
@@ -406,6 +407,62 @@ def test_live_sounds_come_from_another_process(run, home):
     assert gone(process_id)
     audio, _ = blocks(instrument, instrument.init_state(22_050), notes(43.0), 4096)
     assert np.abs(audio).max() > 0.01
+
+
+class Bench:
+    """The workshop's bench, with what it is told written down: at each step the messages that have come by then."""
+
+    def __init__(self, told):
+        self.told, self.sent, self.word = list(told), [], None
+
+    def ready(self, word):
+        self.word = word
+
+    def next(self, *, wait):
+        if not self.told:
+            raise EOFError
+        return self.told.pop(0)
+
+    def send(self, message, sound=None):
+        self.sent.append((message, sound))
+
+
+def test_what_is_asked_for_comes_before_what_is_made_ahead(run, folder, home):
+    """The keyboard is filled from the middle on; asked meanwhile for two keys, the later one comes first."""
+    usual = Ask(60.0, label="tone")
+    fill = {"fill": usual.document(), "rate": RATE, "low": 48.0, "high": 72.0}
+    now = [{"now": usual.at(pitch).document(), "rate": RATE} for pitch in (61.5, 62.5)]
+    bench = Bench([fill, None, None, *now, None, None, None, None])
+    settings = {"folder": str(folder), "device": "cpu", "sounds": str(home / "sounds"), "usual": usual.document()}
+    with pytest.raises(EOFError):
+        serve(settings, bench)
+    assert bench.word == owner_of(run)
+    assert [message["made"]["pitch"] for message, _ in bench.sent] == [60.0, 54.0, 62.5, 61.5, 66.0, 48.0]
+    played = OneShot(run, label="tone")._made(usual.at(62.5), RATE)
+    np.testing.assert_allclose(bench.sent[2][1], played, rtol=0, atol=1e-6)
+    assert len(list(home.rglob("*.sound"))) == 6
+
+
+def test_a_wish_that_cannot_be_met_is_told(folder, home):
+    usual = Ask(60.0, seconds=0.3)
+    bench = Bench([{"now": replace(usual, label="tune").document(), "rate": RATE}, None, None])
+    settings = {"folder": str(folder), "device": "cpu", "sounds": str(home / "sounds"), "usual": usual.document()}
+    with pytest.raises(EOFError):
+        serve(settings, bench)
+    ((message, _),) = bench.sent
+    assert "did you mean tone" in message["trouble"]
+
+
+def test_sounds_that_cannot_be_kept_are_sent_all_the_same(folder, tmp_path):
+    (tmp_path / "sounds").write_text("no folder")
+    usual = Ask(60.0)
+    fill = {"fill": usual.document(), "rate": RATE, "low": 55.0, "high": 65.0}
+    bench = Bench([fill, None, None, None])
+    settings = {"folder": str(folder), "device": "cpu", "sounds": str(tmp_path / "sounds"), "usual": usual.document()}
+    with pytest.raises(EOFError):
+        serve(settings, bench)
+    assert sum("made" in message for message, _ in bench.sent) == 3
+    assert sum("trouble" in message for message, _ in bench.sent) == 1, "told once"
 
 
 def test_a_run_that_was_trained_on_meanwhile_is_told(run, monkeypatch):

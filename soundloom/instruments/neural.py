@@ -4,31 +4,25 @@ Rendered, a note waits for its sound. Live, nothing waits: a process of its own 
 the player where it can, and until a note's own sound is there it is played from its nearest neighbour.
 """
 
-import math
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import soxr
-import torch
 from numpy.typing import NDArray
 
-from soundloom import checkpoint
 from soundloom.audio import Waveform
-from soundloom.errors import ConditionError, ModelError, SoundloomError
-from soundloom.instruments import playhead
-from soundloom.instruments.asks import LAYERS, Ask, Asking, Maker, Makes
+from soundloom.errors import ConditionError, ModelError
+from soundloom.instruments import playhead, soundmaking
+from soundloom.instruments.asks import Ask, Asking, Maker, Makes
 from soundloom.instruments.base import Event, Param
 from soundloom.instruments.melody import Melody
 from soundloom.instruments.soundcache import Shelf, SoundCache, sounds_folder
+from soundloom.instruments.soundmaking import at_rate, fetched, layers, opened, owner_of
 from soundloom.instruments.texture import Texture
 from soundloom.instruments.voices import AbstractPolyphonic, Voices
-from soundloom.instruments.workshop import Bench, Workshop
-from soundloom.models.base import Samples
-from soundloom.run import Run, families_that
+from soundloom.instruments.workshop import Workshop
+from soundloom.run import Run
 
 PATIENCE_S = 2.0  # a live note waits so long for its sound; then it is too late to be that note
 AT_ONCE = 32  # sounds on their way from the model to where they are kept
@@ -144,7 +138,7 @@ class OneShot(AbstractPolyphonic):
         usual = self._asking.ask(self.settings, self._middle, 0.8)
         device = str(next(self.model.parameters()).device)
         settings = {"folder": str(self.folder), "device": device, "sounds": str(self._cache.folder)}
-        self._workshop = Workshop(f"{__name__}:serve", settings | {"usual": usual.document()})
+        self._workshop = Workshop(f"{soundmaking.__name__}:serve", settings | {"usual": usual.document()})
         self._workshop.start()
         for sample_rate in self._shelves:
             self._fill(usual, sample_rate)
@@ -300,41 +294,9 @@ class OneShot(AbstractPolyphonic):
         playhead.read(row, sound, len(sound), True, state.derived, state.bend, playhead.sincs(), out)
 
 
-def opened(source: Run | Makes) -> tuple[Makes, Path | None]:
-    """The model of a run or a bare one, and the folder it can be opened from again."""
-    model = source.model if isinstance(source, Run) else source
-    if not isinstance(model, Samples):
-        raise ModelError(f"a {model.family} has no sounds of its own to play: train a {families_that('sample')}")
-    folder = source.folder if isinstance(source, Run) and (source.folder / "config.json").is_file() else None
-    return model, folder
-
-
-def owner_of(run: Run) -> str:
-    """The name under which the sounds of a run are kept: other weights make other sounds."""
-    return checkpoint.fingerprint(run.model.state_dict())
-
-
 def cache_of(source: Run | Makes) -> SoundCache | None:
     """Where the sounds of a run are kept on disk; those of a bare model are not."""
     return SoundCache(sounds_folder(), owner=owner_of(source)) if isinstance(source, Run) else None
-
-
-def fetched(asks: Sequence[Ask], maker: Maker, cache: SoundCache | None) -> list[tuple[NDArray[np.float32], int]]:
-    """Sounds [T] and their sample rates: from disk those that are there, the others made and kept."""
-    found = {ask: kept for ask in asks if cache is not None and (kept := cache.get(ask)) is not None}
-    missing = list(dict.fromkeys(ask for ask in asks if ask not in found))
-    for ask, sound in zip(missing, maker(missing), strict=True):
-        found[ask] = (sound, maker.sample_rate)
-        if cache is not None:
-            cache.put(ask, sound, maker.sample_rate)
-    return [found[ask] for ask in asks]
-
-
-def at_rate(sound: NDArray[np.float32], rate: int, sample_rate: int) -> NDArray[np.float32]:
-    """A sound [T] at another rate, as `playhead.read` takes it."""
-    if rate != sample_rate:
-        sound = soxr.resample(sound, rate, sample_rate, quality="HQ")
-    return playhead.padded(sound)
 
 
 def instrument_of(
@@ -382,64 +344,3 @@ def sounds_of(
     asks = [asking.ask(values, pitch, velocity) for pitch, velocity in wishes]
     sounds = fetched(asks, Maker(model), cache_of(run))
     return [(Waveform(sound[None], rate), *wish) for (sound, rate), wish in zip(sounds, wishes, strict=True)]
-
-
-def keyboard(low: float, high: float, near: float) -> list[float]:
-    """The keys from low to high, whole semitones from `near`, outwards: every sixth, every third, and those between.
-
-    >>> keyboard(57, 63, near=60)
-    [60.0, 57.0, 63.0, 59.0, 61.0, 58.0, 62.0]
-    """
-    first, last = math.ceil(low - near), math.floor(high - near)
-    steps = range(min(first, 0), max(last, 0) + 1)
-    order = sorted(steps, key=lambda step: (step % 6 > 0, step % 3 > 0, abs(step), step))
-    return [float(near + step) for step in order]
-
-
-def layers(velocity: float | None) -> list[float | None]:
-    """The layers of velocity, the nearest first; of a model that knows none there is one."""
-    if velocity is None:
-        return [None]
-    every = [(i + 0.5) / LAYERS for i in range(LAYERS)]
-    return [every[i] for i in np.argsort([abs(layer - velocity) for layer in every], kind="stable")]
-
-
-def serve(settings: Mapping[str, Any], bench: Bench) -> None:
-    """The workshop's work: what is asked for now comes first, one by one; in between the keyboard is filled."""
-    torch.set_num_threads(1)
-    run = Run.load(settings["folder"], device=settings["device"])
-    maker, cache = Maker(opened(run)[0]), SoundCache(Path(settings["sounds"]), owner=owner_of(run))
-    urgent: deque[tuple[Ask, int]] = deque()
-    ahead: Iterator[tuple[Ask, int]] = iter(())
-    sent: set[tuple[Ask, int]] = set()
-    fetched([Ask.of(settings["usual"])], maker, cache)  # what is slow the first time is slow now
-    bench.ready(cache.owner)
-    idle = False
-    while True:
-        message = bench.next(wait=idle and not urgent)
-        if message is not None:
-            rate = message["rate"]
-            if "now" in message:
-                urgent.append((Ask.of(message["now"]), rate))
-            else:
-                ahead, idle = plan(Ask.of(message["fill"]), message["low"], message["high"], rate), False
-            continue
-        wish = urgent.popleft() if urgent else next((one for one in ahead if one not in sent), None)
-        if wish is None:
-            idle = True
-            continue
-        sent.add(wish)
-        ask, rate = wish
-        try:
-            ((sound, own_rate),) = fetched([ask], maker, cache)
-        except SoundloomError as error:
-            bench.send({"trouble": str(error)})
-            continue
-        bench.send({"made": ask.document(), "rate": rate}, at_rate(sound, own_rate, rate))
-
-
-def plan(ask: Ask, low: float, high: float, sample_rate: int) -> Iterator[tuple[Ask, int]]:
-    """What is made ahead of a player: the keyboard as it is being played, then its other layers of velocity."""
-    for velocity in layers(ask.velocity):
-        for pitch in keyboard(low, high, round(ask.pitch)):
-            yield replace(ask, velocity=velocity, pitch=pitch), sample_rate

@@ -25,7 +25,7 @@ from soundloom.instruments.asks import Ask
 from soundloom.paths import home, make_folder, replacing
 
 LIMIT = 1 << 30  # bytes on disk
-MEMORY = 1 << 29  # bytes in memory, of an instrument
+MEMORY = 1 << 28  # bytes in memory, of an instrument
 KEPT = 0.9  # of the limit are left when it is passed, so that not every sound that is added sends for a broom
 LOOKS = 32  # while so manyth parts of the limit are written, nobody looks how much there is
 HEAD = struct.Struct("<8sIIQ")  # what it is, sample rate, checksum, samples
