@@ -157,6 +157,7 @@ ROWS = [
         "instruments.asks",
         "instruments.soundcache",
         "instruments.workshop",
+        "instruments.soundmaking",
         "instruments.endless",
         "instruments.stream",
         "instruments.texture",
