@@ -116,8 +116,14 @@ class AbstractEffect(ABC):
 
 def checked(knobs: AbstractInstrument | AbstractEffect, settings: Mapping[str, float]) -> dict[str, float]:
     """All parameters, the defaults overridden by `settings`; unknown names and values out of range are refused."""
-    known = {param.name: param for param in knobs.params}
-    for name in settings:
-        if name not in known:
-            raise ConfigError(f"{type(knobs).__name__} has no parameter '{name}': {did_you_mean(name, known)}")
-    return {name: param.checked(settings.get(name, param.default)) for name, param in known.items()}
+    values = {param.name: param.default for param in knobs.params}
+    return values | {name: checked_one(knobs, name, value) for name, value in settings.items()}
+
+
+def checked_one(knobs: AbstractInstrument | AbstractEffect, name: str, value: float) -> float:
+    """The value of one parameter; an unknown name and a value out of range are refused."""
+    for param in knobs.params:
+        if param.name == name:
+            return param.checked(value)
+    known = did_you_mean(name, [param.name for param in knobs.params])
+    raise ConfigError(f"{type(knobs).__name__} has no parameter '{name}': {known}")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundloom.errors import ConfigError
-from soundloom.instruments.base import AbstractEffect, AbstractInstrument, Event
+from soundloom.instruments.base import AbstractEffect, AbstractInstrument, Event, checked_one
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Chain(AbstractInstrument):
         played = []
         for event in events:
             if event.kind == "set":
-                self.values({event.param: event.value})  # refused with all names in view
+                checked_one(self, event.param, event.value)  # refused with all names in view
             name, _, knob = event.param.partition(".")
             if knob and name in turned:
                 turned[name].append(replace(event, param=knob))

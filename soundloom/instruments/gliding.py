@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from soundloom.instruments.base import AbstractEffect, Event
+from soundloom.instruments.base import AbstractEffect, Event, checked_one
 
 TICK = 32  # samples between two looks at the knobs; what they set moves linearly between
 GLIDE_S = 0.005  # the time constant with which it follows a knob, unless an effect says otherwise
@@ -86,7 +86,7 @@ class AbstractGliding(AbstractEffect):
             if event.kind == "set":
                 self._advance(state, block, at, event.frame)
                 at = event.frame
-                state.values[event.param] = self.values({event.param: event.value})[event.param]
+                state.values[event.param] = checked_one(self, event.param, event.value)
                 state.glides[TARGET] = _flat(self._derive(state.values, state.sample_rate))
         self._advance(state, block, at, block.shape[1])
         return block, state

@@ -1,5 +1,6 @@
 """Several instruments as one: each with its level, its place and its sends, a room and a chorus for all."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -123,10 +124,13 @@ class Mixer(AbstractInstrument):
     ) -> None:
         """A part's next block into `out` [2, n], and what it sends into `sends` [2, 2, n]."""
         n = out.shape[1]
-        sound: NDArray[np.float32] = np.zeros((1, n), np.float32)
-        own = [event for event in events if not event.param.startswith("strip.")]
-        moves = [event for event in events if event.param.startswith("strip.")]
-        if state.parts[number] is not None or own:
+        own, moves = events, list[Event]()
+        if any(event.param.startswith("strip.") for event in events):
+            own = [event for event in events if not event.param.startswith("strip.")]
+            moves = [event for event in events if event.param.startswith("strip.")]
+        if state.parts[number] is None and not own:
+            sound: NDArray[np.float32] = np.zeros((1, n), np.float32)
+        else:
             first = 0
             if state.parts[number] is None:  # it begins with its first event, wherever blocks are cut
                 first = own[0].frame
@@ -134,7 +138,7 @@ class Mixer(AbstractInstrument):
                 own = [replace(event, frame=event.frame - first) for event in own]
             made, state.parts[number] = self.parts[number].instrument.process(state.parts[number], own, n - first)
             sound = made if first == 0 else np.pad(made, ((0, 0), (first, 0)))
-        smoothing = 1 - np.exp(-1 / (GLIDE_S * state.sample_rate))
+        smoothing = 1 - math.exp(-1 / (GLIDE_S * state.sample_rate))
         at = 0
         for move in [*moves, None]:
             end = n if move is None else move.frame

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from soundloom.instruments.base import AbstractInstrument, Event
+from soundloom.instruments.base import AbstractInstrument, Event, checked_one
 
 FADE_S = 0.005  # a stolen voice is faded out over this long
 SILENT = 1e-5  # -100 dB: a voice below this is over
@@ -110,7 +110,10 @@ class AbstractPolyphonic(AbstractInstrument):
     def process(self, state: Voices, events: Sequence[Event], n: int) -> tuple[NDArray[np.float32], Voices]:
         block = np.zeros((self.channels, n))
         at = 0
+        turned = False  # what follows from knobs is worked out once for all that are turned at one frame
         for event in events:
+            if turned and (event.kind != "set" or event.frame > at):
+                state.derived, turned = self._derive(state.values, state.sample_rate), False
             self._advance(state, block[:, at : event.frame])
             at = event.frame
             if event.kind == "on":
@@ -118,8 +121,8 @@ class AbstractPolyphonic(AbstractInstrument):
             elif event.kind == "off":
                 self._off(state, event.note)
             elif event.kind == "set":
-                state.values[event.param] = self.values({event.param: event.value})[event.param]
-                state.derived = self._derive(state.values, state.sample_rate)
+                state.values[event.param] = checked_one(self, event.param, event.value)
+                turned = True
             elif event.kind == "bend":
                 state.bend = event.value
             elif event.kind == "pedal":
@@ -128,6 +131,8 @@ class AbstractPolyphonic(AbstractInstrument):
                     state.rows["held"] = state.rows["down"]
             else:
                 self._silence(state, state.rows["active"] == 1)
+        if turned:
+            state.derived = self._derive(state.values, state.sample_rate)
         self._advance(state, block[:, at:])
         return block.astype(np.float32), state
 
