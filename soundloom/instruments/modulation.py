@@ -18,7 +18,7 @@ def fall_powers(seconds: float, sample_rate: float) -> NDArray[np.float64]:
     return powers
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def envelope(out, level, stage, held, rise, sustain, powers):  # type: ignore[no-untyped-def]
     """Fill `out` [TICK] with the envelope's next samples; returns where it is then: (level, stage).
 
@@ -44,15 +44,24 @@ def envelope(out, level, stage, held, rise, sustain, powers):  # type: ignore[no
 
 @njit(cache=True)
 def envelope_tick(level, stage, held, rise, sustain, decay, release):  # type: ignore[no-untyped-def]
-    """The same, a tick later: what the attack adds a tick, and the factors of decay and release over one."""
+    """The same, a tick later: what the attack adds a tick, and the factors of decay and release over one.
+
+    It arrives where it falls to, so that it can rest.
+    """
     if held == 0:
-        return level * release, stage
+        return (level * release if level > 1e-9 else 0.0), stage
     if stage == ATTACK:
         level += rise
         if level >= 1.0:
             return 1.0, DECAY
         return level, ATTACK
-    return sustain + (level - sustain) * decay, stage
+    return (sustain + (level - sustain) * decay if abs(level - sustain) > 1e-9 else sustain), stage
+
+
+@njit(cache=True)
+def glided(now, target, smoothing):  # type: ignore[no-untyped-def]
+    """What follows a knob or the bend, a tick later; it arrives, so that it can rest."""
+    return target if abs(target - now) < 1e-4 * (1e-3 + abs(target)) else now + (target - now) * smoothing
 
 
 @njit(cache=True)

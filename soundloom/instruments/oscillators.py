@@ -70,7 +70,7 @@ def advanced(phase, step, bend):  # type: ignore[no-untyped-def]
     return (phase + TICK * step + (TICK * (TICK - 1) >> 1) * bend) & (PHASE_ONE - 1)
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
+@njit(cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
 def correct(sound, side, at, fraction, size, residual):  # type: ignore[no-untyped-def]
     """Add `size` residuals of a jump (or corner) that lies `fraction` of a sample before sample `at`."""
     place = fraction * BETWEEN
@@ -82,7 +82,7 @@ def correct(sound, side, at, fraction, size, residual):  # type: ignore[no-untyp
         sound[side, start + np.uint64(k)] += first * residual[row, k] + second * residual[row + 1, k]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def crossing(distance, step, bend):  # type: ignore[no-untyped-def]
     """When a phase has moved by `distance`: the first sample at or after that, and how much later that sample is.
 

@@ -16,7 +16,7 @@ from soundloom.instruments.filters import (
     svf,
     svf_coefficients,
 )
-from soundloom.instruments.modulation import DECAY, envelope, envelope_tick, lfo
+from soundloom.instruments.modulation import DECAY, envelope, envelope_tick, glided, lfo
 from soundloom.instruments.oscillators import (
     FASTEST,
     LATE,
@@ -35,6 +35,7 @@ from soundloom.instruments.oscillators import (
 from soundloom.instruments.voices import SILENT
 
 UNISON = 7  # voices of an oscillator at most
+FALLEN = 16.0  # time constants after which the pitch envelope is at rest
 # The memory of a voice: by side four states of the filter and three of the drive; the phases of both oscillators; and
 # then in float32, by side: what is rendered ahead, and what the oscillators add to later ticks.
 STATES, PHASES = 7, 14
@@ -49,6 +50,7 @@ TONE: list[tuple[str, str]] = [
     *[(name, "f8") for name in ("cycle", "ratio2", "width", "width_step")],  # cycle: of the phase, a sample
     *[(name, "f8") for name in ("cutoff", "octave", "damping", "ladder", "c0", "c1", "c0_step", "c1_step")],
     *[(name, "f8") for name in ("gain", "loud", "loud_step")],
+    ("rests", "f8"),  # the stamp of the knobs with which nothing moves
     *[(name, "i8") for name in ("stage", "filter_stage", "step1", "step2", "bend1", "bend2")],
     ("moved", "i8"),  # 1 when the pitch moved in the last tick
     ("over", "i8"),  # 1 when what is rendered is its last
@@ -63,7 +65,7 @@ def _cycle(v, p, age, sample_rate):  # type: ignore[no-untyped-def]
     """How far the phase of oscillator 1 moves a sample at an age: a closed form."""
     pitch = v.pitch + v.bent
     seconds = age / sample_rate
-    if p.pitch_env_semitones != 0:
+    if p.pitch_env_semitones != 0 and seconds < FALLEN * p.pitch_env_s:
         pitch += p.pitch_env_semitones * np.exp(-seconds / p.pitch_env_s)
     if v.slide != 0:
         pitch += v.slide * max(0.0, 1.0 - seconds / max(p.glide_s, 1e-3))
@@ -76,9 +78,10 @@ def _move_pitch(v, p, bend, sample_rate):  # type: ignore[no-untyped-def]
     start, ratio = v.cycle, v.ratio2
     if v.age > p.glide_s * sample_rate:
         v.slide = 0.0
-    moves = p.pitch_env_semitones != 0 or p.vibrato_cents > 0 or p.lfo2_cents > 0 or v.slide != 0 or v.bent != bend
+    falls = p.pitch_env_semitones != 0 and v.age < FALLEN * p.pitch_env_s * sample_rate
+    moves = falls or p.vibrato_cents > 0 or p.lfo2_cents > 0 or v.slide != 0 or v.bent != bend
     if v.bent != bend:
-        v.bent = bend if abs(bend - v.bent) < 1e-4 else v.bent + (bend - v.bent) * p.smoothing
+        v.bent = glided(v.bent, bend, p.smoothing)
     if moves or v.moved == 1:
         v.cycle = _cycle(v, p, v.age + TICK, sample_rate)
     v.moved = 1 if moves else 0
@@ -97,7 +100,7 @@ def _move_filter(v, p, first, sample_rate):  # type: ignore[no-untyped-def]
     v.c0 += TICK * v.c0_step
     v.c1 += TICK * v.c1_step
     v.c0_step = v.c1_step = 0.0
-    v.cutoff += (p.cutoff_octave - v.cutoff) * p.smoothing
+    v.cutoff = glided(v.cutoff, p.cutoff_octave, p.smoothing)
     octave = v.cutoff + p.filter_env_octaves * v.filter_env - p.velocity_octaves * (1.0 - v.velocity)
     octave += p.key_tracking * (v.pitch - 60.0) / 12.0
     octave += p.lfo1_cutoff_octaves * v.lfo1 + p.lfo2_cutoff_octaves * v.lfo2
@@ -116,37 +119,39 @@ def _move_filter(v, p, first, sample_rate):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _tick(v, p, bend, sample_rate):  # type: ignore[no-untyped-def]
-    """Work out where pitch, width, cutoff and level go until the next tick; what does not move stays."""
-    first = v.age == 0
+    """Work out where pitch, width, cutoff and level go until the next tick; nothing where all of it rests."""
+    first, before = v.age == 0, v.filter_env
+    v.filter_env, v.filter_stage = envelope_tick(
+        v.filter_env, v.filter_stage, v.held, p.filter_attack_step, p.filter_sustain, p.filter_decay_factor,
+        p.filter_release_factor,
+    )  # fmt: skip
+    opens = v.filter_env != before and (p.filter_env_octaves != 0 or p.osc2_env_semitones != 0)
+    if v.rests == p.stamp and v.bent == bend and not opens:
+        return
     if first:
         v.lfo1, v.lfo2 = lfo(p.lfo1_shape, 0.0, v.key), lfo(p.lfo2_shape, 0.0, v.key + 1)
         v.cycle, v.ratio2 = _cycle(v, p, v.age, sample_rate), p.osc2_ratio
-    before1, before2 = v.lfo1, v.lfo2
+        v.width = p.pulse_width + p.lfo1_width * v.lfo1 + p.lfo2_width * v.lfo2
+        v.gain = p.gain * v.velocity * v.velocity
+        v.loud = v.gain * _tremolo(p.lfo1_tremolo, v.lfo1) * _tremolo(p.lfo2_tremolo, v.lfo2)
     if p.lfo1 == 1:
         v.lfo1_phase += p.vibrato_hz * TICK / sample_rate
         v.lfo1 = lfo(p.lfo1_shape, v.lfo1_phase, v.key)
     if p.lfo2 == 1:
         v.lfo2_phase += p.lfo2_hz * TICK / sample_rate
         v.lfo2 = lfo(p.lfo2_shape, v.lfo2_phase, v.key + 1)
-    v.filter_env, v.filter_stage = envelope_tick(
-        v.filter_env, v.filter_stage, v.held, p.filter_attack_step, p.filter_sustain, p.filter_decay_factor,
-        p.filter_release_factor,
-    )  # fmt: skip
     _move_pitch(v, p, bend, sample_rate)
     _move_filter(v, p, first, sample_rate)
 
-    if first:
-        v.width, v.width_step = p.pulse_width + p.lfo1_width * before1 + p.lfo2_width * before2, 0.0
-        v.gain = p.gain * v.velocity * v.velocity
-        v.loud = v.gain * _tremolo(p.lfo1_tremolo, before1) * _tremolo(p.lfo2_tremolo, before2)
-        v.loud_step = 0.0
     v.width = min(max(v.width + TICK * v.width_step, 0.02), 0.98)
     target = min(max(p.pulse_width + p.lfo1_width * v.lfo1 + p.lfo2_width * v.lfo2, 0.02), 0.98)
     most = 0.5 * min(min(v.step1, v.step1 + TICK * v.bend1), min(v.step2, v.step2 + TICK * v.bend2)) / PHASE_ONE
     v.width_step = min(max((target - v.width) / TICK, -most), most)  # an edge never runs backwards
-    v.gain += (p.gain * v.velocity * v.velocity - v.gain) * p.smoothing
+    v.gain = glided(v.gain, p.gain * v.velocity * v.velocity, p.smoothing)
     v.loud += TICK * v.loud_step
     v.loud_step = (v.gain * _tremolo(p.lfo1_tremolo, v.lfo1) * _tremolo(p.lfo2_tremolo, v.lfo2) - v.loud) / TICK
+    rests = p.lfo1 == 0 and p.lfo2 == 0 and v.moved == 0 and v.bend1 == 0 and v.bend2 == 0 and v.width_step == 0
+    v.rests = p.stamp if rests and v.c0_step == 0 and v.cutoff == p.cutoff_octave and v.loud_step == 0 else 0.0
 
 
 @njit(cache=True)
@@ -154,22 +159,13 @@ def _tremolo(depth, lfo_value):  # type: ignore[no-untyped-def]
     return 1.0 - depth * (0.5 - 0.5 * lfo_value)
 
 
-@njit(cache=True)
-def _shape_gains(shape, gains):  # type: ignore[no-untyped-def]
-    """How much sine, triangle, saw, and saw `width` later make a shape."""
-    gains[0] = max(0.0, 1.0 - shape)
-    gains[1] = max(0.0, 1.0 - abs(shape - 1.0))
-    gains[2] = min(max(0.0, shape - 1.0), 1.0)
-    gains[3] = min(0.0, 2.0 - shape)
-
-
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
+@njit(cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
 def _move(rows, group, count, params, bend, sample_rate):  # type: ignore[no-untyped-def]
     for c in range(count):
         _tick(rows[group[c]], params[0], bend, sample_rate)
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
+@njit(cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
 def _oscillate(  # type: ignore[no-untyped-def]
     rows, group, count, params, memory, floats, chorus, gains, jumps, corners, sound, tile
 ):  # fmt: skip
@@ -190,17 +186,14 @@ def _oscillate(  # type: ignore[no-untyped-def]
             for j in range(RESIDUAL if v.tail > 0 else LATE):
                 sound[side, j] = floats[i, tail + np.uint64(j)]
         jumped = 0
-        for osc in range(2):
-            level = p.osc1_level if osc == 0 else p.osc2_level
-            for unison in range(unisons):
-                step, bends = (v.step1, v.bend1) if osc == 0 else (v.step2, v.bend2)
-                if unisons > 1:
-                    step, bends = int(step * chorus[0, unison]), int(bends * chorus[0, unison])
-                phase = np.int64(memory[i, PHASES + osc * UNISON + unison])
-                memory[i, PHASES + osc * UNISON + unison] = advanced(phase, step, bends)
-                ahead = (phase + int(v.width * PHASE_ONE)) & (PHASE_ONE - 1)
-                forward = step + int(v.width_step * PHASE_ONE)
-                for side in range(sides if level > 0 else 0):
+        for side in range(sides):
+            for osc in range(2):
+                level = p.osc1_level if osc == 0 else p.osc2_level
+                for unison in range(unisons if level > 0 else 0):
+                    step, bends = (v.step1, v.bend1) if osc == 0 else (v.step2, v.bend2)
+                    if unisons > 1:
+                        step, bends = int(step * chorus[0, unison]), int(bends * chorus[0, unison])
+                    phase = np.int64(memory[i, PHASES + osc * UNISON + unison])
                     gain = level * chorus[1 + side, unison]
                     if gains[osc, 0] != 0:
                         sine(sound, side, phase, step, bends, gain * gains[osc, 0])
@@ -209,7 +202,16 @@ def _oscillate(  # type: ignore[no-untyped-def]
                     if gains[osc, 2] != 0:
                         jumped += saw(sound, side, phase, step, bends, gain * gains[osc, 2], jumps)
                     if gains[osc, 3] != 0:
+                        ahead = (phase + int(v.width * PHASE_ONE)) & (PHASE_ONE - 1)
+                        forward = step + int(v.width_step * PHASE_ONE)
                         jumped += saw(sound, side, ahead, forward, bends, gain * gains[osc, 3], jumps)
+        for osc in range(2):
+            for unison in range(unisons):
+                step, bends = (v.step1, v.bend1) if osc == 0 else (v.step2, v.bend2)
+                if unisons > 1:
+                    step, bends = int(step * chorus[0, unison]), int(bends * chorus[0, unison])
+                at = PHASES + osc * UNISON + unison
+                memory[i, at] = advanced(np.int64(memory[i, at]), step, bends)
         if v.age == 0:  # the first jump is from silence
             jumped = 1
             for side in range(sides):
@@ -223,15 +225,13 @@ def _oscillate(  # type: ignore[no-untyped-def]
                 floats[i, tail + np.uint64(j)] = sound[side, TICK + j]
             for j in range(TICK):
                 tile[j, lane] = sound[side, j]
-            for k in range(STATES):
-                tile[STATE + k, lane] = memory[i, (side * STATES if v.sides == 2 else 0) + k]
             tile[COEFFICIENT, lane], tile[COEFFICIENT + 1, lane] = v.c0, v.c1
             tile[STEP, lane], tile[STEP + 1, lane] = v.c0_step, v.c1_step
         v.sides = sides
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _mix(rows, group, count, params, memory, floats, powers, amplitude, tile, done, mid, left, right):  # type: ignore[no-untyped-def]
+@njit(cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
+def _mix(rows, group, count, params, floats, powers, amplitude, tile, done, mid, left, right):  # type: ignore[no-untyped-def]
     """The level of a group of voices, and their sum: each from its sample `done` on, in `mid` where sides are equal.
 
     What reaches over the end of the block waits in the voice's memory.
@@ -247,8 +247,6 @@ def _mix(rows, group, count, params, memory, floats, powers, amplitude, tile, do
         m, start = min(TICK, n - done[i]), np.uint64(done[i])
         for side in range(sides):
             lane = c * sides + side
-            for k in range(STATES):
-                memory[i, side * STATES + k] = tile[STATE + k, lane]
             if sides == 1:
                 for j in range(m):
                     mid[start + np.uint64(j)] += amplitude[j] * tile[j, lane]
@@ -268,6 +266,24 @@ def _mix(rows, group, count, params, memory, floats, powers, amplitude, tile, do
             v.over = 1
             if v.ready == 0:
                 v.active, done[i] = 0, n
+
+
+@njit(cache=True)
+def _load(rows, group, count, sides, memory, tile):  # type: ignore[no-untyped-def]
+    """What the filters of a group remember, into their lanes; what was mono is the same on both sides."""
+    tile[:, count * sides :] = 0.0
+    for lane in range(count * sides):
+        i = group[lane // sides]
+        side = lane % sides if rows[i].sides == 2 else 0
+        for k in range(STATES):
+            tile[STATE + k, lane] = memory[i, side * STATES + k]
+
+
+@njit(cache=True)
+def _store(group, count, sides, memory, tile):  # type: ignore[no-untyped-def]
+    for lane in range(count * sides):
+        for k in range(STATES):
+            memory[group[lane // sides], lane % sides * STATES + k] = tile[STATE + k, lane]
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
@@ -315,16 +331,21 @@ def render(  # type: ignore[no-untyped-def]
             elif i == front:
                 front += 1
             i += 1
-        tile[:, count * int(p.sides) :] = 0.0
-        _move(rows, group, count, params, bend, sample_rate)
-        _oscillate(rows, group, count, params, memory, floats, chorus, gains, jumps, corners, sound, tile)
-        if p.ladder == 1:
-            ladder(tile, p.damping, p.low, p.band, p.high)
-        else:
-            svf(tile, p.damping, p.low, p.band, p.high)
-        if p.drive > 0:
-            saturate(tile, p.drive, p.dc_tracking)
-        _mix(rows, group, count, params, memory, floats, powers, amplitude, tile, done, mid, left, right)
+        _load(rows, group, count, int(p.sides), memory, tile)
+        together = count > 0
+        while together:
+            _move(rows, group, count, params, bend, sample_rate)
+            _oscillate(rows, group, count, params, memory, floats, chorus, gains, jumps, corners, sound, tile)
+            if p.ladder == 1:
+                ladder(tile, p.damping, p.low, p.band, p.high)
+            else:
+                svf(tile, p.damping, p.low, p.band, p.high)
+            if p.drive > 0:
+                saturate(tile, p.drive, p.dc_tracking)
+            _mix(rows, group, count, params, floats, powers, amplitude, tile, done, mid, left, right)
+            for c in range(count):
+                together = together and done[group[c]] < n
+        _store(group, count, int(p.sides), memory, tile)
     for j in range(n):
         left[j] += mid[j]
         right[j] += mid[j]

@@ -108,6 +108,7 @@ class Subtractive(AbstractPolyphonic):
             "lfo1": float(any([values["vibrato_cents"], *(values[f"lfo1_{of}"] for of in MOVED)])),
             "lfo2": float(any([values["lfo2_cents"], *(values[f"lfo2_{of}"] for of in MOVED)])),
         }
+        derived["stamp"] = float(1 + hash(tuple(values.values())) % (1 << 50))
         arrays = {
             "powers": np.stack([fall_powers(values[name], sample_rate) for name in ("decay_s", "release_s")]),
             "chorus": np.stack([np.resize(of, UNISON) for of in (ratios, left, right)]),
