@@ -134,6 +134,7 @@ ROWS = [
         "instruments.granular",
         "instruments.objects",
         "instruments.modal",
+        "instruments.tube",
         "instruments.reading",
         "instruments.zones",
         "instruments.samplestore",
