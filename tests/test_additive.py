@@ -63,6 +63,32 @@ def test_a_rank_brings_its_own_series():
         np.testing.assert_allclose(power[0], power[1], atol=0.01 * power[1].max())
 
 
+def test_a_voice_is_as_loud_as_its_loudest_rank():
+    """Of one RMS with two ranks or five, 6 dB less two steps further in, and silent with all of them in."""
+    levels = []
+    for settings in (
+        {},
+        {"foot_4": 8.0, "foot_2": 8.0, "foot_16": 5.0, "tilt_db": -3.0},
+        {"foot_8": 6.0},
+        {"foot_8": 0.0},
+    ):
+        audio = play(Additive(STILL | settings), [Event(0, "on", 1, 45.0, 1.0)], RATE)[2000:]
+        levels.append(np.sqrt(np.mean(audio**2)))
+    assert levels[:2] == pytest.approx([0.5, 0.5], rel=0.02)
+    assert 20 * np.log10(levels[2] / levels[0]) == pytest.approx(-6, abs=0.05)
+    assert levels[3] == 0
+
+
+def test_partials_fade_before_they_reach_half_the_rate():
+    """A pure tone bent from 19.8 kHz up: gone at 21.6 kHz, without a click on the way."""
+    events = [Event(0, "on", 1, 69 + 12 * np.log2(19_800 / 440), 1.0), Event(9000, "bend", value=2.0)]
+    audio = play(Additive(STILL | {"partials": 1.0}), events, 14_000)
+    low = np.abs(scipy.signal.sosfilt(scipy.signal.butter(8, 12_000, fs=RATE, output="sos"), audio))
+    assert np.abs(audio[8000:9000]).max() > 0.6
+    assert np.abs(audio[11_000:]).max() < 1e-4
+    assert low[8000:].max() < 2e-3
+
+
 def test_stiffness_stretches_partials():
     """f_k = k f sqrt((1 + B k²) / (1 + B)): the fundamental stays in tune."""
     b = additive.STIFFEST * 0.4**2
@@ -79,6 +105,16 @@ def test_overtones_die_in_their_times():
     for k in (1, 2, 5, 10):
         level = 20 * np.log10(np.abs(track(audio, 440.0 * k)))
         assert level[30_000] - level[10_000] == pytest.approx(-30 * (k - 1) / 9 * 20_000 / RATE, abs=0.1), k
+
+
+def test_key_decay_shortens_all_decays_of_high_notes():
+    """At 1, two octaves above C3 the level and its overtones take a quarter of their times."""
+    settings = STILL | {"key_decay": 1.0, "sustain": 0.0, "decay_s": 8.0, "overtone_decay_s": 8.0, "tilt_db": 0.0}
+    audio = play(Additive(settings | {"partials": 4.0}), [Event(0, "on", 1, 72.0, 1.0)], RATE)
+    for k in (1, 4):
+        level = 20 * np.log10(np.abs(track(audio, 440 * 2 ** (3 / 12) * k)))
+        wanted = -60 * 20_000 / RATE / 2 * (1 + (k - 1) / 9)
+        assert level[30_000] - level[10_000] == pytest.approx(wanted, abs=0.1), k
 
 
 def test_a_formant_stays_where_it_is():

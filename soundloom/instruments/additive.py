@@ -26,12 +26,13 @@ RANKS = {
     "foot_1_13": 12, "foot_1": 16,
 }  # fmt: skip
 LOUDNESS = 0.5  # the RMS of a voice
-STIFFEST = 0.05  # the inharmonicity B at the knob's end
+STIFFEST = 0.02  # the inharmonicity B at the knob's end
 FADE = 0.45, 0.49  # of the sample rate: partials from the first to the second fade out, so that none pops up in a bend
 # A voice's memory, SLOTS numbers of each: phase in turns, level and how much it grows a sample, turns a sample and
 # what they grow; the level at the tick's end, what it is but for wandering and decay, where that goes, and what it is
-# for this touch before formant and pitch; what decay has left of it; how far it has wandered and how fast it does.
-PHASE, NOW, STEP, INC, SLOPE, LEVEL, SHAPE, TARGET, OWN, LEFT, PLACE, SPEED, LINE = range(0, 13 * SLOTS, SLOTS)
+# for this touch before formant and pitch; what a tick's decay keeps, and what it has left; how far it has wandered and
+# how fast it does.
+PHASE, NOW, STEP, INC, SLOPE, LEVEL, SHAPE, TARGET, OWN, KEPT, LEFT, PLACE, SPEED, LINE = range(0, 14 * SLOTS, SLOTS)
 # The signs of Rudin and Shapiro: the parity of neighbouring ones in the binary number. They keep the peak of a sum low.
 SIGNS = np.array([1 - 2 * (bin(k & k >> 1).count("1") % 2) for k in [*range(1, MOST + 1), *range(1, SLOTS - MOST + 1)]])
 QUIET = np.float32(1e-9)  # below this a level is nothing
@@ -46,7 +47,7 @@ class Additive(AbstractPolyphonic):
     >>> block.shape
     (1, 512)
 
-    A voice has the same loudness however it is shaped.
+    A voice is as loud as its loudest rank is drawn, however it is shaped.
     """
 
     params = (
@@ -59,6 +60,7 @@ class Additive(AbstractPolyphonic):
         Param("formant_db", "dB", 0, 40, 0, help="how strong it is"),
         Param("formant_octaves", "octaves", 0.1, 4, 0.8, help="how wide it is"),
         Param("overtone_decay_s", "s", 0.05, 600, 60, "log", "how long partial 10 takes to fall by 60 dB of itself"),
+        Param("key_decay", "", 0, 1, 0, help="how fast all decays get shorter above C3: at 1 by half an octave"),
         Param("shimmer", "", 0, 1, 0, help="how far the levels of partials wander"),
         Param("shimmer_cents", "cents", 0, 50, 0, help="how far their pitches wander"),
         Param("shimmer_hz", "Hz", 0.05, 10, 0.7, "log", "how fast they wander"),
@@ -81,24 +83,10 @@ class Additive(AbstractPolyphonic):
         [
             *FIELDS,
             *[(name, "i8") for name in ("over", "free", "stage", "segment", "number")],
-            ("used", "i8", 2),  # of the harmonics, and of the halves,
-            *[
-                (name, "f8")
-                for name in (
-                    "pitch",
-                    "velocity",
-                    "bent",
-                    "top",
-                    "stamp",
-                    "reach",
-                    "inc",
-                    "slope",
-                    "env",
-                    "gain",
-                    "loud",
-                )
-            ],
-            *[(name, "f8") for name in ("phase", "breath", "ic1", "ic2")],  # phase: of the half-harmonic, in turns,
+            ("used", "i8", 2),  # slots: of the harmonics, and of the halves
+            *[(name, "f8") for name in ("pitch", "velocity", "bent", "top", "stamp", "reach", "inc", "slope")],
+            *[(name, "f8") for name in ("env", "fall", "gain", "loud", "breath", "ic1", "ic2")],
+            ("phase", "f8"),  # of the half-harmonic, in turns
         ]
     )
 
@@ -107,11 +95,13 @@ class Additive(AbstractPolyphonic):
         n = np.arange(1, MOST + 1)
         series = n ** (values["tilt_db"] / (20 * math.log10(2))) * np.clip(values["partials"] + 1 - n, 0, 1)
         series *= np.where(n == 1, 1, np.clip(np.where(n % 2 == 0, 1 + values["balance"], 1 - values["balance"]), 0, 1))
+        loudest = 0.0
         for name, first in RANKS.items():
             drawn = values[name]
             level = 10 ** (-3 * (8 - max(drawn, 1)) / 20) * min(drawn, 1)
             fitting = 2 * MOST // first
             half[first * n[:fitting]] += level * series[:fitting]
+            loudest = max(loudest, level)
         base = SIGNS * np.concatenate([half[2::2], half[1::2][: SLOTS - MOST]])
         number = np.concatenate([n, n[: SLOTS - MOST] - 0.5])
         b = STIFFEST * values["inharmonicity"] ** 2
@@ -121,13 +111,14 @@ class Additive(AbstractPolyphonic):
             "base": base,
             "ratio": ratio,
             "octave": np.log2(number),
-            "kept": np.exp(math.log(0.001) * rate * TICK / sample_rate),
+            "fading": math.log(0.001) * rate * TICK / sample_rate,  # of the level's logarithm, a tick
         }
         derived = dict(values) | {
+            "drawn": loudest,
             "used": float(np.flatnonzero(np.append(1, base[:MOST])).max()),
             "used_halves": float(np.flatnonzero(np.append(1, base[MOST:])).max()),
             "rise": TICK / (values["attack_s"] * sample_rate),
-            "fall": tick_factor(values["decay_s"], sample_rate),
+            "fall_log": math.log(tick_factor(values["decay_s"], sample_rate)),
             "release_fall": tick_factor(values["release_s"], sample_rate),
             "formant": 10 ** (values["formant_db"] / 20) - 1,
             "formant_q": 1 / (2 ** (values["formant_octaves"] / 2) - 2 ** (-values["formant_octaves"] / 2)),
@@ -158,19 +149,23 @@ def _shape(v, p, bank, knobs_moved, sample_rate):  # type: ignore[no-untyped-def
     hz = 440.0 * 2.0 ** ((v.top - 69.0) / 12.0)
     v.used[0], v.used[1] = max(v.used[0], int(p.used)), max(v.used[1], int(p.used_halves))
     soft = (1.0 - v.velocity) * p.velocity_tilt_db
+    stretch = 2.0 ** (p.key_decay * max(v.pitch - 48.0, 0.0) / 12.0)
+    v.fall = math.exp(p.fall_log * stretch)
     power = 1e-12
     for first in range(0, SLOTS, MOST):
         for k in range(first, first + v.used[first // MOST]):
             if knobs_moved:
                 bank[OWN + k] = p.base[k] * 10.0 ** (-soft * p.octave[k] / 20.0)
+                bank[KEPT + k] = math.exp(p.fading[k] * stretch)
             frequency = hz * p.ratio[k]
-            level = bank[OWN + k] * min(max((FADE[1] - frequency / sample_rate) / (FADE[1] - FADE[0]), 0.0), 1.0)
+            level = bank[OWN + k]
             if p.formant > 0:
                 off = p.formant_q * (frequency / p.formant_hz - p.formant_hz / frequency)
                 level *= 1.0 + p.formant / (1.0 + off * off)
-            bank[TARGET + k] = level
             power += 0.5 * level * level
-    scale = LOUDNESS / math.sqrt(power)
+            room = (FADE[1] - frequency / sample_rate) / (FADE[1] - FADE[0])
+            bank[TARGET + k] = level * min(max(room, 0.0), 1.0)
+    scale = LOUDNESS * p.drawn / math.sqrt(power)
     for k in range(SLOTS):
         bank[TARGET + k] *= scale
 
@@ -195,12 +190,12 @@ def _wander(v, bank, ticks):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _move(bank, used, ratio, kept, part, shimmer, cents, start, end):  # type: ignore[no-untyped-def]
+def _move(bank, used, ratio, part, shimmer, cents, start, end):  # type: ignore[no-untyped-def]
     """All partials a tick on: `start` and `end` are the turns of the key's pitch a sample, at the tick's ends."""
     grows, share = (end - start) * np.float32(0.5 / TICK), np.float32(1 / TICK)
     for k in range(used):
         bank[PLACE + k] += bank[SPEED + k]
-        left = bank[LEFT + k] * kept[k]
+        left = bank[LEFT + k] * bank[KEPT + k]
         bank[LEFT + k] = left if left > QUIET else np.float32(0)
         shape = bank[SHAPE + k] + part * (bank[TARGET + k] - bank[SHAPE + k])
         shape = shape if abs(shape) > QUIET else np.float32(0)
@@ -234,15 +229,14 @@ def _tick(v, p, bank, bend, sample_rate):  # type: ignore[no-untyped-def]
         swing = 0.01 * p.vibrato_cents * math.sin(2 * math.pi * p.vibrato_hz * (v.age + TICK) / sample_rate)
         v.reach = increment(v.pitch + v.bent + swing, sample_rate) / PHASE_ONE
         start = v.reach if first else start
-    if p.shimmer > 0 or p.cents > 0:
-        if v.segment == 0:
-            _wander(v, bank, p.segment)
-        v.segment -= 1
+    if v.segment == 0:
+        _wander(v, bank, p.segment)
+    v.segment -= 1
     part = 1.0 if first else p.smoothing
-    for first in range(0, SLOTS, MOST):
-        if v.used[first // MOST] > 0:
+    for slot in range(0, SLOTS, MOST):
+        if v.used[slot // MOST] > 0:
             _move(
-                bank[first:], v.used[first // MOST], p.ratio[first:], p.kept[first:], np.float32(part),
+                bank[slot:], v.used[slot // MOST], p.ratio[slot:], np.float32(part),
                 np.float32(p.shimmer), np.float32(p.cents), np.float32(start), np.float32(v.reach),
             )  # fmt: skip
     grows = 0.5 * (v.reach - start) / TICK
@@ -254,7 +248,7 @@ def _tick(v, p, bank, bend, sample_rate):  # type: ignore[no-untyped-def]
         for k in range(SLOTS):
             phase = 2.0 * p.ratio[k] * v.phase
             bank[PHASE + k] = phase - math.floor(phase)
-    v.env, v.stage = envelope_tick(v.env, v.stage, v.held, p.rise, p.sustain, p.fall, p.release_fall)
+    v.env, v.stage = envelope_tick(v.env, v.stage, v.held, p.rise, p.sustain, v.fall, p.release_fall)
     v.gain += part * (p.gain * v.velocity * v.velocity - v.gain)
     v.breath += part * (p.breath - v.breath)
     v.over = 1 if v.env < SILENT and (v.held == 0 or (v.stage == DECAY and p.sustain < SILENT)) else 0
