@@ -59,7 +59,7 @@ class Additive(AbstractPolyphonic):
         Param("formant_hz", "Hz", 80, 8000, 900, "log", "where a resonance lies"),
         Param("formant_db", "dB", 0, 40, 0, help="how strong it is"),
         Param("formant_octaves", "octaves", 0.1, 4, 0.8, help="how wide it is"),
-        Param("overtone_decay_s", "s", 0.05, 600, 60, "log", "how long partial 10 takes to fall by 60 dB of itself"),
+        Param("overtone_decay_s", "s", 0.05, 600, 600, "log", "how long partial 10 takes to fall by 60 dB of itself"),
         Param("key_decay", "", 0, 1, 0, help="how fast all decays get shorter above C3: at 1 by half an octave"),
         Param("shimmer", "", 0, 1, 0, help="how far the levels of partials wander"),
         Param("shimmer_cents", "cents", 0, 50, 0, help="how far their pitches wander"),
