@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: real recordings where they are at hand, and small sounds of known content."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,15 @@ import soundloom  # noqa: F401  (sets OMP_WAIT_POLICY before torch loads)
 # Some tests fork, and a pool of threads does not survive a fork: the child would wait for it for ever. One thread has
 # no pool; it also makes results repeatable, and is no slower on sounds as short as these.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory) -> Iterator[Path]:
+    """What Soundloom keeps for the next time goes into a folder of the tests', not into the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("home")
+        patch.setenv("SOUNDLOOM_HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")
