@@ -1,6 +1,8 @@
 """Who asks for sound, block by block: PortAudio on any system, or JACK with MIDI that is right to the sample."""
 
 import atexit
+import contextlib
+import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -21,6 +23,7 @@ Render = Callable[[Sound | None, Sound, Sequence[Message]], None]
 that goes out [2, n], and the MIDI that falls into it. It is called by a thread that must not wait."""
 LONGEST = 8192  # samples: no JACK server has longer blocks
 CLOSING_S = 1.0  # for a device to close
+NICENESS = -11  # what sound servers give themselves
 STILL_S = 2.0  # without a callback: the device is gone
 
 
@@ -38,6 +41,7 @@ class AbstractBackend(ABC):
         self.inbox = Inbox()
         self.xruns = 0
         self._called = time.monotonic()
+        self._served = False
 
     @abstractmethod
     def start(self, render: Render) -> None: ...
@@ -49,6 +53,15 @@ class AbstractBackend(ABC):
     def alive(self) -> bool:
         """Whether blocks are still asked for."""
         return time.monotonic() - self._called < STILL_S
+
+    def _came(self) -> None:
+        """A callback came. In the first one its thread, which may be an ordinary one, asks to be served first."""
+        self._called = time.monotonic()
+        if not self._served:
+            self._served = True
+            if hasattr(os, "setpriority"):
+                with contextlib.suppress(OSError):  # the system may not let us
+                    os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
 
 
 class PortAudio(AbstractBackend):
@@ -120,7 +133,7 @@ class PortAudio(AbstractBackend):
 
     def _block(self, heard: Sound | None, out: Any, n: int, late: bool) -> None:
         now = time.perf_counter()
-        self._called = time.monotonic()
+        self._came()
         self.xruns += late
         messages = self.inbox.take(self._clock.start(now, n), n, self.sample_rate)
         block = self._out[:, :n]
@@ -212,7 +225,7 @@ class Jack(AbstractBackend):
 
     def _block(self, n: int) -> None:
         now = time.perf_counter()
-        self._called = time.monotonic()
+        self._came()
         messages: list[Message] = self.inbox.take(self._clock.start(now, n), n, self.sample_rate)
         messages += [(offset, bytes(data)) for offset, data in self._midi.incoming_midi_events()]
         if len(messages) > 1:

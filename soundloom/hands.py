@@ -8,13 +8,14 @@ from typing import Literal
 from soundloom.config import did_you_mean
 from soundloom.errors import ConfigError
 from soundloom.instruments.base import Event
-from soundloom.instruments.controls import NOTES_OFF, SOUND_OFF, Playable, Route, between, events
+from soundloom.instruments.controls import NOTES_OFF, PEDAL, SOUND_OFF, Playable, Route, between, events
 from soundloom.midi import BendRange
 from soundloom.midiin import Message
 from soundloom.score import Control
 
 CHANNELS = range(16)
 OFF, ON, KEY_PRESSURE, CONTROLLER, PRESSURE, BEND = 0x80, 0x90, 0xA0, 0xB0, 0xD0, 0xE0
+GRID = 128  # samples: what knobs and the bend do is put on it, earlier by less, so that they do not cut up a block
 # No knob is learnt by these: banks, the pedal, what sets registered parameters, and the modes of a channel.
 NOT_LEARNT = frozenset({0, 32, 64, 6, 38, *range(96, 102), *range(120, 128)})
 
@@ -60,6 +61,7 @@ class Hands:
         for frame, message in messages:
             if len(message) >= 2:
                 self._hear(frame, message, made)
+        made.sort(key=lambda event: event.frame)
         return made if len(made) < 2 else _last_positions(made)
 
     def _hear(self, frame: int, message: bytes, made: list[Event]) -> None:
@@ -100,6 +102,8 @@ class Hands:
         number: int = 0,
     ) -> None:  # fmt: skip
         control = Control(0.0, kind, value, number, channel)
+        if number not in (PEDAL, SOUND_OFF, NOTES_OFF):
+            frame -= frame % GRID
         for part in self.places[channel]:
             made += events(control, self.routes[part], frame=frame, part=part)
 

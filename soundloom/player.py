@@ -21,7 +21,8 @@ from soundloom.tape import Tape
 
 SWITCH_S = 1e-4  # how long another thread may hold the interpreter while the callback waits for it; 5 ms otherwise
 STEPS, FULL = 4000, 2.0  # the load is counted in steps of 0.05 % of a block, up to two blocks
-PITCHES = (36.0, 48.0, 60.0, 72.0)  # of the rehearsal
+# Of the rehearsal: the keys of a piano, some of them, and how many are struck in a block.
+KEYS, FEW, TOGETHER = range(21, 109), (36, 48, 60, 72), 8
 
 
 class Load:
@@ -144,21 +145,22 @@ class Player:
 
 
 def _rehearsal(part: int, instrument: AbstractInstrument) -> list[list[Event]]:
-    """Scenes: notes, notes that steal the voices of others, what moves while they sound, every knob, and their ends.
+    """Scenes: every key, so that voices are stolen on the way; what moves while they sound; every knob; their ends.
 
-    The notes are few pitches: what a model has to make anew for each pitch is not asked for in vain.
+    Where sounds are made elsewhere only a few keys are struck: what takes seconds to make is not asked for in vain.
     """
-    voices = int(getattr(getattr(instrument, "instrument", instrument), "voices", 1))
-    notes = [
-        Event(number % 8, "on", number, PITCHES[number % len(PITCHES)], 0.2 + 0.15 * (number % 5), part=part)
-        for number in range(voices + 2)
+    few = any(hasattr(one, "start") for one in (instrument, getattr(instrument, "instrument", None)))
+    keys = [float(FEW[key % len(FEW)] if few else key) for key in KEYS]
+    struck = [
+        Event(number % TOGETHER, "on", number, key, 0.2 + 0.15 * (number % 5), part=part)
+        for number, key in enumerate(keys)
     ]
     moves = [Event(0, "bend", value=0.3, part=part), Event(3, "pedal", value=1.0, part=part)]
     turned = [Event(5, "set", param=param.name, value=param.default, part=part) for param in instrument.params]
     faded = [Event(7, "set", param=f"strip.{strip.name}", value=strip.default, part=part) for strip in STRIP]
-    ends = [Event(9, "off", number, part=part) for number in range(voices)]
+    ends = [Event(9, "off", number, part=part) for number in range(len(keys))]
     last = [Event(0, "pedal", value=0.0, part=part), Event(9, "stop", part=part)]
-    return [notes[:voices], notes[voices:], moves, turned, faded, ends, last]
+    return [*(struck[k : k + TOGETHER] for k in range(0, len(keys), TOGETHER)), moves, turned, faded, ends, last]
 
 
 @contextmanager
