@@ -53,6 +53,9 @@ class FM(AbstractPolyphonic):
     >>> block, state = piano.process(state, [Event(0, "on", note=1, pitch=45)], 512)
     >>> block.shape
     (1, 512)
+
+    Operators that modulate each other are best detuned alike: a carrier and its modulator a few cents apart make a
+    tone of their difference, below all hearing, that moves the wave off its middle.
     """
 
     params = (
