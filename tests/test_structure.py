@@ -124,6 +124,7 @@ ROWS = [
         "instruments.oscillators",
         "instruments.modulation",
         "instruments.filters",
+        "instruments.sync",
         "instruments.subtracting",
         "instruments.subtractive",
         "instruments.pluck",

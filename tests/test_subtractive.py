@@ -26,6 +26,16 @@ KINDS = {
     "all": ALL,
     "all, moving, wide": ALL | MOVING,
     "all, moving, through the ladder": ALL | MOVING | {"filter_model": 1.0, "spread": 0.0},
+    "synced": {
+        "sync": 1.0,
+        "osc2_level": 0.5,
+        "osc2_shape": 2.3,
+        "osc2_semitones": 9.0,
+        "lfo2_width": 0.3,
+        "osc2_env_semitones": 12.0,
+        "unison": 2.0,
+        "lfo2_cents": 50.0,
+    },
 }
 
 
@@ -67,6 +77,45 @@ def test_oscillators_do_not_alias(shape, hz):
     frequencies, level = spectrum_db(play(Subtractive(settings), [Event(0, "on", 1, pitch, 1.0)], 44100))
     nearest = np.abs(frequencies - hz * np.maximum(np.round(frequencies / hz), 1))
     assert level[nearest > 12].max() < -80
+
+
+@pytest.mark.parametrize("shape", [0.0, 1.0, 2.0, 2.5, 3.0])
+@pytest.mark.parametrize(("hz", "semitones"), [(110.0, 19.3), (441.7, 7.5), (1234.5, 11.1)])
+def test_hard_sync_does_not_alias(shape, hz, semitones):
+    """A slave at another pitch has the master's: beside its harmonics nothing is above -80 dB, and there is no DC."""
+    settings = {"osc1_level": 0.0, "osc2_level": 0.5, "osc2_shape": shape, "osc2_semitones": semitones, "sync": 1.0}
+    pitch = 69 + 12 * np.log2(hz / 440)
+    on = [Event(0, "on", 1, pitch, 1.0)]
+    audio = play(Subtractive(settings | {"sustain": 1.0, "pulse_width": 0.3}), on, 44100)
+    frequencies, level = spectrum_db(audio)
+    nearest = np.abs(frequencies - hz * np.maximum(np.round(frequencies / hz), 1))
+    assert level[(nearest > 12) & (frequencies > 20)].max() < -80
+    assert abs(audio[11_334:].mean()) < 3e-3 * np.abs(audio).max()
+    slave = hz * 2 ** (semitones / 12)  # not there, but its neighbourhood is loud
+    assert level[np.abs(frequencies - slave) < hz].max() > -12
+
+
+def test_a_synced_saw_is_one():
+    """Every period of the master is a saw of the slave's slope, cut off and started again."""
+    ratio = 2 ** (7 / 12)
+    hz = RATE / 400
+    settings = {
+        "osc1_level": 0.0,
+        "osc2_level": 0.5,
+        "osc2_semitones": 7.0,
+        "sync": 1.0,
+        "sustain": 1.0,
+        "gain_db": 0.0,
+    }
+    audio = play(Subtractive(settings), [Event(0, "on", 1, 69 + 12 * np.log2(hz / 440), 1.0)], 20_000)[10_000:]
+    t = np.arange(10_000)
+    best = 0.0
+    for shift in np.arange(0, 400, 0.5):
+        phase = (t + shift) / 400 % 1.0 * ratio % 1.0
+        ideal = 1 - 2 * phase
+        ideal -= ideal.mean()
+        best = max(best, np.sum(ideal * audio) / np.sqrt(np.sum(ideal**2) * np.sum(audio**2)))
+    assert best > 0.99
 
 
 def test_a_saw_is_a_saw():

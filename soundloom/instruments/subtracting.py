@@ -32,6 +32,7 @@ from soundloom.instruments.oscillators import (
     sine,
     triangle,
 )
+from soundloom.instruments.sync import synced
 from soundloom.instruments.voices import SILENT
 
 UNISON = 7  # voices of an oscillator at most
@@ -165,6 +166,22 @@ def _move(rows, group, count, params, bend, sample_rate):  # type: ignore[no-unt
         _tick(rows[group[c]], params[0], bend, sample_rate)
 
 
+@njit(cache=True)
+def _synchronise(v, p, memory, chorus, gains, jumps, corners, sound):  # type: ignore[no-untyped-def]
+    """A tick of the second oscillator, started again by the first, before that goes on."""
+    for unison in range(int(p.count)):
+        ratio, at = chorus[0, unison], PHASES + UNISON + unison
+        master, phase, on = np.int64(memory[at - UNISON]), memory[at], 0.0
+        step1, bend1, step2, bend2 = int(v.step1 * ratio), int(v.bend1 * ratio), v.step2 * ratio, v.bend2 * ratio
+        for side in range(int(p.sides)):
+            on = synced(
+                sound, side, master, step1, bend1, phase, step2, bend2, gains, p.osc2_level * chorus[1 + side, unison],
+                v.width, v.width_step, jumps, corners,
+            )  # fmt: skip
+        memory[at] = on
+    return 1
+
+
 @njit(cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
 def _oscillate(  # type: ignore[no-untyped-def]
     rows, group, count, params, memory, floats, chorus, gains, jumps, corners, sound, tile
@@ -187,7 +204,7 @@ def _oscillate(  # type: ignore[no-untyped-def]
                 sound[side, j] = floats[i, tail + np.uint64(j)]
         jumped = 0
         for side in range(sides):
-            for osc in range(2):
+            for osc in range(1 if p.synced == 1 else 2):
                 level = p.osc1_level if osc == 0 else p.osc2_level
                 for unison in range(unisons if level > 0 else 0):
                     step, bends = (v.step1, v.bend1) if osc == 0 else (v.step2, v.bend2)
@@ -205,7 +222,9 @@ def _oscillate(  # type: ignore[no-untyped-def]
                         ahead = (phase + int(v.width * PHASE_ONE)) & (PHASE_ONE - 1)
                         forward = step + int(v.width_step * PHASE_ONE)
                         jumped += saw(sound, side, ahead, forward, bends, gain * gains[osc, 3], jumps)
-        for osc in range(2):
+        if p.synced == 1 and p.osc2_level > 0:
+            jumped += _synchronise(v, p, memory[i], chorus, gains[1], jumps, corners, sound)
+        for osc in range(1 if p.synced == 1 else 2):
             for unison in range(unisons):
                 step, bends = (v.step1, v.bend1) if osc == 0 else (v.step2, v.bend2)
                 if unisons > 1:

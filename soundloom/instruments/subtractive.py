@@ -39,6 +39,7 @@ class Subtractive(AbstractPolyphonic):
         Param("osc2_shape", "", 0, 3, 2, help="0 sine, 1 triangle, 2 saw, 3 pulse, and all between"),
         Param("osc2_level", "", 0, 1, 0, help="how much of the second oscillator"),
         Param("osc2_semitones", "semitones", -24, 24, 0.07, help="the second oscillator against the first"),
+        Param("sync", "", 0, 1, 0, help="1: the second oscillator starts again with every period of the first"),
         Param("pulse_width", "", 0.05, 0.95, 0.5, help="of both oscillators: 0.5 is hollow, the ends are nasal"),
         Param("noise_level", "", 0, 1, 0, help="how much white noise"),
         Param("unison", "", 1, 7, 1, help="how many of each oscillator sound, a little apart"),
@@ -105,6 +106,7 @@ class Subtractive(AbstractPolyphonic):
             "count": float(len(ratios)),
             "widest": float(ratios.max()),
             "sides": 2.0 if len(ratios) > 1 and values["spread"] > 0 else 1.0,
+            "synced": float(values["sync"] >= 0.5),
             "lfo1": float(any([values["vibrato_cents"], *(values[f"lfo1_{of}"] for of in MOVED)])),
             "lfo2": float(any([values["lfo2_cents"], *(values[f"lfo2_{of}"] for of in MOVED)])),
         }
@@ -134,7 +136,7 @@ class Subtractive(AbstractPolyphonic):
         rate, derived = float(state.sample_rate), state.derived
         render(
             rows, memory, memory.view(np.float32), derived, derived["chorus"][0],
-            derived["powers"][0], state.bend, *residuals(), rate, *out,
+            derived["powers"][0], float(state.bend), *residuals(), rate, *out,
         )  # fmt: skip
 
 
