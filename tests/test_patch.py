@@ -120,6 +120,7 @@ def test_few_words_open_what_they_name(tmp_path):
     (tmp_path / "mine.toml").write_text(MINE)
     (tmp_path / "cloud.toml").write_text('name = "Cloud"\nengine = "granular"\nsource = "note.wav"\n')
     (tmp_path / "tape.toml").write_text('name = "Tape"\nengine = "sampler"\nsource = "patch:warm-pad"\n')
+    (tmp_path / "wrong.toml").write_text('name = "Wrong"\nengine = "fm"\nsource = "note.wav"\n')
     opener = Opener()
     for text in ("note.wav", "kit", "mine.toml,cutoff_hz=500,reverb.mix=0.5", "cloud.toml", "tape.toml"):
         instrument = opener.opened(text, folder=tmp_path).instrument
@@ -132,6 +133,7 @@ def test_few_words_open_what_they_name(tmp_path):
         ("subtractive,cutoff_hz", "not key=value"),
         ("subtractive,cutoff_hz=high", "no number"),
         ("mine.toml,delay.mix=1", "no effect"),
+        ("wrong.toml", "plays no source"),
     ):
         with pytest.raises(ConfigError, match=words):
             opener.opened(text, folder=tmp_path)

@@ -18,6 +18,7 @@ ENGINES = {
     "additive": "additive:Additive",
     "drums": "drums:Drums",
 }
+SOURCED = ("sampler", "granular", "wavetable")  # engines that play from a recording, given as `source`
 EFFECTS = {
     "equaliser": "equaliser:Equaliser",
     "compressor": "compressor:Compressor",

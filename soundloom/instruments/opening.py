@@ -9,9 +9,9 @@ my-sounds                      a folder of sounds, spread over the keys
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,12 +21,17 @@ from soundloom.errors import ConfigError
 from soundloom.instruments import patch as patches
 from soundloom.instruments.base import AbstractInstrument, Event
 from soundloom.instruments.controls import Playable
-from soundloom.instruments.engines import ENGINES
+from soundloom.instruments.engines import ENGINES, SOURCED
 from soundloom.instruments.generalmidi import DRUMS, KIT, PATCHES
 from soundloom.instruments.patch import Patch
 from soundloom.instruments.zones import Keymap, Sound, spread
 
 SHIPPED = "patch:"
+WORDS = ("label", "played_as")  # what is said of a trained run in words; all else are knobs
+PLAYED_AS: dict[str, Literal["sounds", "texture", "melody"] | None] = {
+    "": None, "sounds": "sounds", "texture": "texture", "melody": "melody",
+}  # fmt: skip
+PLACES = ("program", "bank")  # where in a SoundFont
 NEURAL = "neural"  # the engine of a trained run, which is no class by itself
 SOURCE_PITCH = 60.0  # at which a patch is recorded to be the source of another
 SOURCE_S, SOURCE_HELD_S = 4.0, 2.5
@@ -45,9 +50,9 @@ class Opener:
     def opened(self, text: str, *, folder: Path = Path()) -> Playable:
         """What plays, from one text; paths are looked for from `folder` on. `ConfigError` where there is nothing."""
         name, *pairs = (part.strip() for part in text.split(","))
-        words = [pair for pair in pairs if pair.startswith("label=")]
-        knobs = patches.numbers([pair for pair in pairs if pair not in words], where=text)
-        label = words[0].partition("=")[2] if words else None
+        words = dict(pair.split("=", 1) for pair in pairs if pair.partition("=")[0] in WORDS)
+        place = [pair for pair in pairs if pair.partition("=")[0] in PLACES]
+        knobs = patches.numbers([p for p in pairs if p.partition("=")[0] not in (*WORDS, *PLACES)], where=text)
         if name.startswith(SHIPPED):
             return self._patch(patches.named(name.removeprefix(SHIPPED)), knobs, folder)
         if name in ENGINES:
@@ -56,9 +61,11 @@ class Opener:
         if path.suffix.lower() == ".toml":
             return self._patch(patches.load(path), knobs, path.parent)
         if (path / "config.json").is_file():
-            return self._run(Patch(name=path.name, engine=NEURAL, source=name, label=label or ""), path, knobs)
+            patch = Patch(path.name, NEURAL, source=name)
+            patch = replace(patch, label=words.get("label", ""), played_as=words.get("played_as", ""))
+            return self._run(patch, path, knobs)
         if path.exists():
-            return self._patch(Patch(name=path.stem, engine="sampler", source=name), knobs, folder)
+            return self._patch(Patch(path.stem, "sampler", source=",".join([name, *place])), knobs, folder)
         known = did_you_mean(name, [*ENGINES, *(SHIPPED + one for one in patches.shipped())])
         raise ConfigError(
             f"there is no instrument '{name}': {known} The folder of a trained run or of sounds plays too, and .sfz, "
@@ -74,13 +81,15 @@ class Opener:
             return self._run(patch, folder / patch.source, knobs)
         if not patch.source:
             return patches.build(patch, settings=knobs)
+        if patch.engine not in SOURCED:
+            raise ConfigError(f"{patch.name}: a {patch.engine} plays no source; {', '.join(SOURCED)} do")
         return patches.build(patch, source=self._source(patch, folder), settings=knobs)
 
     def _run(self, patch: Patch, path: Path, knobs: dict[str, float]) -> Playable:
         """A trained run with a patch's effects after it."""
         own = {**patch.parameters, **knobs}
         inner = {key: value for key, value in own.items() if "." not in key}
-        instrument = neural(path, inner, self, label=patch.label or None)
+        instrument = neural(path, inner, self, patch)
         return patches.finished(patch, instrument, {key: value for key, value in own.items() if "." in key})
 
     def _source(self, patch: Patch, folder: Path) -> Any:
@@ -95,9 +104,18 @@ class Opener:
 
     def _keymap(self, name: str, path: Path, pairs: Sequence[str]) -> Keymap:
         """A sampled instrument from its file, or spread from a folder, a single sound, or what another one plays."""
-        if name.startswith(SHIPPED) or (path / "config.json").is_file():
-            sounds = self._recorded(",".join([name, *pairs]), path.parent, [float(key) for key in SOURCE_KEYS])
-            return spread([Sound(sound, pitch) for sound, pitch in sounds], name=name)
+        keys = [float(key) for key in SOURCE_KEYS]
+        if (path / "config.json").is_file():
+            from soundloom.instruments.neural import sounds_of
+            from soundloom.run import Run
+
+            label = next((pair.partition("=")[2] for pair in pairs if pair.startswith("label=")), None)
+            made = sounds_of(Run.load(path, device=self.device), pitches=keys, label=label, seed=self.seed)
+            return spread([Sound(sound, pitch) for sound, pitch, _ in made], name=name)
+        if name.startswith(SHIPPED):
+            return spread(
+                [Sound(*one) for one in self._recorded(",".join([name, *pairs]), path.parent, keys)], name=name
+            )
         if path.is_dir():
             from soundloom.instruments.folders import load as load_folder
 
@@ -115,7 +133,7 @@ class Opener:
 
     def _recorded(self, text: str, folder: Path, pitches: Sequence[float]) -> list[tuple[Waveform, float]]:
         """Notes of another instrument, held and rung out."""
-        instrument = self.opened(text, folder=folder).instrument
+        instrument = replace(self, live=False).opened(text, folder=folder).instrument
         n = round(SOURCE_S * SOURCE_RATE)
         made = []
         for pitch in pitches:
@@ -126,13 +144,18 @@ class Opener:
         return made
 
 
-def neural(path: Path, knobs: dict[str, float], opener: Opener, *, label: str | None = None) -> AbstractInstrument:
-    """The model of a run folder as an instrument."""
+def neural(path: Path, knobs: dict[str, float], opener: Opener, patch: Patch) -> AbstractInstrument:
+    """The model of a run folder as an instrument; of the patch it takes the label, and as what it is played."""
     from soundloom.instruments.neural import instrument_of  # torch is loaded only where a model plays
     from soundloom.run import Run
 
+    if patch.played_as not in PLAYED_AS:
+        wrong = patch.played_as
+        raise ConfigError(f"a model is not played as '{wrong}': {did_you_mean(wrong, filter(None, PLAYED_AS))}")
     run = Run.load(path, device=opener.device)
-    return instrument_of(run, knobs, label=label, seed=opener.seed, live=opener.live)
+    return instrument_of(
+        run, knobs, label=patch.label or None, seed=opener.seed, live=opener.live, played_as=PLAYED_AS[patch.played_as]
+    )
 
 
 def instrument(text: str, *, seed: int = 0, device: str | None = None) -> AbstractInstrument:

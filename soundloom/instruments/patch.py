@@ -56,6 +56,7 @@ class Patch:
     kind: str = ""
     source: str = ""
     label: str = ""  # of a trained run: which kind of its sounds
+    played_as: str = ""  # and as what: "sounds", "texture" or "melody"; else what suits its family
     voices: int = 16
     gain_db: float = 0.0
     room: float = 0.15  # how much of it goes into the room that all share
