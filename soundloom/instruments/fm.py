@@ -100,7 +100,7 @@ class FM(AbstractPolyphonic):
         edges, outs = ALGORITHMS[round(values["algorithm"]) - 1]
 
         def each(name: str) -> NDArray[np.float64]:
-            return np.array([values[f"op{i}_{name}"] for i in (1, 2, 3, 4)])
+            return np.array([values[f"op{i}_{name}"] for i in (1, 2, 3, 4)], np.float64)
 
         level = each("level") ** 2
         weight = [DEEPEST * values["brightness"] * level[by - 1] * ((to, by) in edges) for to, by in EDGES]
