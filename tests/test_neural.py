@@ -16,12 +16,13 @@ from test_workshop import gone, until
 from tiny import ordinary_user
 
 from soundloom import checkpoint
-from soundloom.errors import ConditionError, ModelError
+from soundloom.errors import ConditionError, ConfigError, ModelError
 from soundloom.instruments import playhead
 from soundloom.instruments.asks import Ask, Asking, Maker, knows
 from soundloom.instruments.base import Event
 from soundloom.instruments.melody import Melody
 from soundloom.instruments.neural import OneShot, instrument_of, sounds_of
+from soundloom.instruments.opening import Opener
 from soundloom.instruments.soundmaking import owner_of, plan, serve
 from soundloom.instruments.workshop import Workshop
 from soundloom.models.codec import Codec, CodecConfig
@@ -476,3 +477,25 @@ def test_a_run_that_was_trained_on_meanwhile_is_told(run, monkeypatch):
     assert instrument.trouble == ""
     monkeypatch.setattr(Workshop, "ready", property(lambda self: "other weights"))
     assert "open it again" in instrument.trouble
+
+
+# --- opened by a few words --------------------------------------------------------------------------------------------
+
+
+def test_a_run_plays_through_patches_effects_and_other_engines(folder, tmp_path):
+    """By its folder, as a patch with effects, as the sampler's zones, and torn into grains."""
+    texts = {
+        "neural.toml": 'engine = "neural"\n[[effects]]\neffect = "delay"\nmix = 0.5\ntime_s = 0.1\n',
+        "tape.toml": 'engine = "sampler"\n[parameters]\ncutoff_hz = 900.0\n',
+        "grains.toml": 'engine = "granular"\n',
+    }
+    for name, rest in texts.items():
+        (tmp_path / name).write_text(f'name = "mine"\nsource = "{folder}"\n{rest}')
+    heard = {}
+    for text in (str(folder), *texts, f"{folder},played_as=sounds"):
+        instrument = Opener().opened(text, folder=tmp_path).instrument
+        heard[text] = play(instrument, notes(60.0), 20_000)
+        assert np.abs(heard[text]).max() > 0.005, text
+    np.testing.assert_array_equal(heard[str(folder)], heard[f"{folder},played_as=sounds"])
+    with pytest.raises(ConfigError, match="did you mean sounds"):
+        Opener().opened(f"{folder},played_as=sound")
