@@ -107,7 +107,10 @@ class PortAudio(AbstractBackend):
         self._out = np.zeros((2, self.block), np.float32)
         self._in = np.zeros((2, self.block), np.float32)
         self._called = time.monotonic()
-        self._stream.start()
+        try:
+            self._stream.start()
+        except library("sounddevice").PortAudioError as error:
+            raise DeviceError(f"{self.name} does not start: {_reason(error)}") from None
 
     def stop(self) -> None:
         if self._closed:

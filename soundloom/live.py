@@ -96,7 +96,7 @@ def play(
         player.hands.learn(wanted)
         stack.callback(player.close)
         player.warm_up()
-        keys = Keys(backend.inbox, channel=touch.channel or 0) if touch.keyboard else None
+        keys = Keys(backend.inbox, channel=min(places)) if touch.keyboard else None
         terminal.say(f"playing {', '.join(one.name for one in everyone)} on {described(backend)}")
         terminal.say(f"listening to {', '.join(heard)}" if heard else "no MIDI port is connected")
         if keys is not None:
@@ -178,13 +178,19 @@ def _places(playing: Sequence[int | None], only: int | None) -> dict[int, list[i
         raise ConfigError(f"there is no channel {only}: channels go from 0 to 15, drums are 9")
     rest = [playing.index(None)] if None in playing else []
     places = {channel: [playing.index(channel)] if channel in playing else rest for channel in CHANNELS}
-    return {channel: parts for channel, parts in places.items() if only in (None, channel)}
+    heard = {channel: parts for channel, parts in places.items() if parts and only in (None, channel)}
+    if not heard:
+        raise ConfigError(f"nothing plays on channel {only}: give it a player with --map {only}=...")
+    return heard
 
 
 def _listening(backend: AbstractBackend, touch: Touch, stack: contextlib.ExitStack) -> list[str]:
     """Opens the MIDI ports; says which."""
     if isinstance(backend, Jack):
-        return backend.connect_midi(touch.midi)
+        connected = backend.connect_midi(touch.midi)
+        if touch.midi is not None and not connected:
+            raise DeviceError(f"no JACK port that gives MIDI has '{touch.midi}' in its name: `jack_lsp` shows all")
+        return connected
     ports = midi_ports()
     if touch.midi is not None:
         ports = [one_of(ports, touch.midi, "MIDI port")]

@@ -250,6 +250,19 @@ def test_live_is_rendered_to_the_sample_and_without_delay(jack, tmp_path, capsys
     np.testing.assert_allclose(recorded[first : first + 12_000].T, wanted[:, at : at + 12_000], atol=1e-4)
 
 
+def test_it_stops_by_itself_and_refuses_ports_that_are_not_there(jack, capsys):
+    assert cli.run(["play", "--map", "3=pluck", "--driver", "jack", "--seconds", "0.3", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["seconds"] >= 0.3
+    assert (told["midi"], told["recorded"], told["latency_ms"]) == ([], None, pytest.approx(1000 * 256 / RATE))
+    assert cli.run(["play", "pluck", "--driver", "jack", "--midi", "nobody"]) == 1
+    assert "has 'nobody' in its name" in capsys.readouterr().err
+    assert cli.run(["play", "--map", "3=pluck", "--driver", "jack", "--channel", "4"]) == 1
+    assert "--map 4=" in capsys.readouterr().err
+    assert cli.run(["play", "pluck", "--driver", "jack", "--sample-rate", "44100"]) == 1
+    assert f"runs at {RATE} Hz" in capsys.readouterr().err
+
+
 @contextmanager
 def apart(*arguments, **how):
     """A command in a process of its own, which PortAudio ends if JACK's server ends first."""
