@@ -21,7 +21,12 @@ FASTEST = int(0.95 * PHASE_ONE)  # a step a sample: everything above half the ra
 LATE = 3
 RESIDUAL = 64  # samples of a residual: within 0.1 dB up to 0.43 of the rate, -73 dB from half the rate on
 BETWEEN = 64  # residuals for as many places of a jump between two samples, and read between those
-SOUND = TICK + RESIDUAL  # samples that a tick of an oscillator adds to: what is after the tick is for later ones
+# The samples that a tick of oscillators adds to: naive waves from NAIVE on, where vectors of 16 begin, residuals from
+# START on. The tick is [START, START + TICK); what is after it is for later ticks.
+NAIVE = 16
+START = NAIVE - LATE
+SOUND = NAIVE + TICK + RESIDUAL
+TAIL = SOUND - TICK  # samples that go over to the next tick: the first 16, and the others if there was a jump
 
 _U = np.uint32
 _J = np.arange(TICK, dtype=np.uint32)
@@ -77,7 +82,7 @@ def correct(sound, side, at, fraction, size, residual):  # type: ignore[no-untyp
     row = min(int(place), BETWEEN - 1)
     second = np.float32(size * (place - row))
     first = np.float32(size) - second
-    start = np.uint64(at)  # an index that may be negative costs a comparison
+    start = np.uint64(START + at)  # an index that may be negative costs a comparison
     for k in range(RESIDUAL):
         sound[side, start + np.uint64(k)] += first * residual[row, k] + second * residual[row + 1, k]
 
@@ -110,7 +115,7 @@ def saw(sound, side, phase, step, bend, gain, jumps):  # type: ignore[no-untyped
     p, i, b = _U(phase), _U(step), _U(bend)
     for j in range(TICK):
         place = _U(_U(p + _U(_J[j] * i)) + _U(_TRI[j] * b))
-        sound[side, LATE + j] -= loud * np.float32(np.int32(place ^ _U(0x80000000)))
+        sound[side, NAIVE + j] -= loud * np.float32(np.int32(place ^ _U(0x80000000)))
     wraps = (phase + TICK * step + (TICK * (TICK - 1) >> 1) * bend) >> 32
     for wrap in range(1, wraps + 1):
         j, fraction = crossing((wrap << 32) - phase, step, bend)
@@ -128,7 +133,7 @@ def triangle(sound, side, phase, step, bend, gain, corners):  # type: ignore[no-
     p, i, b = _U(phase), _U(step), _U(bend)
     for j in range(TICK):
         place = _U(_U(p + _U(_J[j] * i)) + _U(_TRI[j] * b))
-        sound[side, LATE + j] += top - loud * abs(np.float32(np.int32(place - _U(0x40000000))))
+        sound[side, NAIVE + j] += top - loud * abs(np.float32(np.int32(place - _U(0x40000000))))
     since = (phase - (PHASE_ONE >> 2)) & (PHASE_ONE - 1)  # the upper corner
     halves = (since + TICK * step + (TICK * (TICK - 1) >> 1) * bend) >> 31
     for half in range((since >> 31) + 1, halves + 1):
@@ -150,7 +155,7 @@ def sine(sound, side, phase, step, bend, gain):  # type: ignore[no-untyped-def]
         y = _SINE[7]
         for k in range(6, -1, -1):
             y = y * z + _SINE[k]
-        sound[side, LATE + j] += loud * (y if x >= 0 else -y)
+        sound[side, NAIVE + j] += loud * (y if x >= 0 else -y)
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
@@ -162,4 +167,4 @@ def hiss(sound, side, key, age, gain):  # type: ignore[no-untyped-def]
         z = _U(_U(age + j) ^ seed)
         z = _U((z ^ (z >> _U(16))) * _U(0x7FEB352D))
         z = _U((z ^ (z >> _U(15))) * _U(0x846CA68B))
-        sound[side, j] += loud * np.float32(np.int32(_U(z ^ (z >> _U(16)))))
+        sound[side, NAIVE + j] += loud * np.float32(np.int32(_U(z ^ (z >> _U(16)))))

@@ -19,10 +19,12 @@ from soundloom.instruments.filters import (
 from soundloom.instruments.modulation import DECAY, envelope, envelope_tick, glided, lfo
 from soundloom.instruments.oscillators import (
     FASTEST,
-    LATE,
+    NAIVE,
     PHASE_ONE,
     RESIDUAL,
     SOUND,
+    START,
+    TAIL,
     TICK,
     advanced,
     correct,
@@ -42,7 +44,7 @@ FALLEN = 16.0  # time constants after which the pitch envelope is at rest
 STATES, PHASES = 7, 14
 AHEAD = 2 * (PHASES + 2 * UNISON)
 TAILS = AHEAD + 2 * TICK
-MEMORY = (TAILS + 2 * RESIDUAL) // 2
+MEMORY = (TAILS + 2 * TAIL) // 2
 
 # What a voice is, besides `voices.FIELDS`. What moves within a tick has a value at the tick's start and a step.
 TONE: list[tuple[str, str]] = [
@@ -166,22 +168,6 @@ def _move(rows, group, count, params, bend, sample_rate):  # type: ignore[no-unt
         _tick(rows[group[c]], params[0], bend, sample_rate)
 
 
-@njit(cache=True)
-def _synchronise(v, p, memory, chorus, gains, jumps, corners, sound):  # type: ignore[no-untyped-def]
-    """A tick of the second oscillator, started again by the first, before that goes on."""
-    for unison in range(int(p.count)):
-        ratio, at = chorus[0, unison], PHASES + UNISON + unison
-        master, phase, on = np.int64(memory[at - UNISON]), memory[at], 0.0
-        step1, bend1, step2, bend2 = int(v.step1 * ratio), int(v.bend1 * ratio), v.step2 * ratio, v.bend2 * ratio
-        for side in range(int(p.sides)):
-            on = synced(
-                sound, side, master, step1, bend1, phase, step2, bend2, gains, p.osc2_level * chorus[1 + side, unison],
-                v.width, v.width_step, jumps, corners,
-            )  # fmt: skip
-        memory[at] = on
-    return 1
-
-
 @njit(cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
 def _oscillate(  # type: ignore[no-untyped-def]
     rows, group, count, params, memory, floats, chorus, gains, jumps, corners, sound, tile
@@ -197,53 +183,67 @@ def _oscillate(  # type: ignore[no-untyped-def]
         i = group[c]
         v = rows[i]
         for side in range(sides):
-            tail = np.uint64(TAILS + (side * RESIDUAL if v.sides == 2 else 0))
+            tail = np.uint64(TAILS + (side * TAIL if v.sides == 2 else 0))
             for j in range(SOUND):
                 sound[side, j] = 0.0
-            for j in range(RESIDUAL if v.tail > 0 else LATE):
+            for j in range(TAIL if v.tail > 0 else NAIVE):
                 sound[side, j] = floats[i, tail + np.uint64(j)]
         jumped = 0
-        for side in range(sides):
+        into = 2 if sides == 2 else 0  # a voice of a unison that goes to both sides is made once
+        for unison in range(unisons):
+            left, right, before = chorus[1, unison], chorus[2, unison], jumped
+            step, bends, step2, bends2 = v.step1, v.bend1, v.step2, v.bend2
+            if unisons > 1:
+                step, bends = int(step * chorus[0, unison]), int(bends * chorus[0, unison])
+                step2, bends2 = int(step2 * chorus[0, unison]), int(bends2 * chorus[0, unison])
+            if sides == 2:
+                for j in range(SOUND):
+                    sound[2, j] = 0.0
+            if p.synced == 1 and p.osc2_level > 0:
+                jumped += 1
+                at = PHASES + UNISON + unison
+                memory[i, at] = synced(
+                    sound, into, np.int64(memory[i, at - UNISON]), step, bends, memory[i, at], step2, bends2, gains[1],
+                    p.osc2_level * (left if sides == 1 else 1.0), v.width, v.width_step, jumps, corners,
+                )  # fmt: skip
             for osc in range(1 if p.synced == 1 else 2):
                 level = p.osc1_level if osc == 0 else p.osc2_level
-                for unison in range(unisons if level > 0 else 0):
-                    step, bends = (v.step1, v.bend1) if osc == 0 else (v.step2, v.bend2)
-                    if unisons > 1:
-                        step, bends = int(step * chorus[0, unison]), int(bends * chorus[0, unison])
-                    phase = np.int64(memory[i, PHASES + osc * UNISON + unison])
-                    gain = level * chorus[1 + side, unison]
+                if osc == 1:
+                    step, bends = step2, bends2
+                at = PHASES + osc * UNISON + unison
+                phase = np.int64(memory[i, at])
+                memory[i, at] = advanced(phase, step, bends)
+                if level > 0:
+                    if sides == 1:
+                        level *= left
                     if gains[osc, 0] != 0:
-                        sine(sound, side, phase, step, bends, gain * gains[osc, 0])
+                        sine(sound, into, phase, step, bends, level * gains[osc, 0])
                     if gains[osc, 1] != 0:
-                        jumped += triangle(sound, side, phase, step, bends, gain * gains[osc, 1], corners)
+                        jumped += triangle(sound, into, phase, step, bends, level * gains[osc, 1], corners)
                     if gains[osc, 2] != 0:
-                        jumped += saw(sound, side, phase, step, bends, gain * gains[osc, 2], jumps)
+                        jumped += saw(sound, into, phase, step, bends, level * gains[osc, 2], jumps)
                     if gains[osc, 3] != 0:
                         ahead = (phase + int(v.width * PHASE_ONE)) & (PHASE_ONE - 1)
                         forward = step + int(v.width_step * PHASE_ONE)
-                        jumped += saw(sound, side, ahead, forward, bends, gain * gains[osc, 3], jumps)
-        if p.synced == 1 and p.osc2_level > 0:
-            jumped += _synchronise(v, p, memory[i], chorus, gains[1], jumps, corners, sound)
-        for osc in range(1 if p.synced == 1 else 2):
-            for unison in range(unisons):
-                step, bends = (v.step1, v.bend1) if osc == 0 else (v.step2, v.bend2)
-                if unisons > 1:
-                    step, bends = int(step * chorus[0, unison]), int(bends * chorus[0, unison])
-                at = PHASES + osc * UNISON + unison
-                memory[i, at] = advanced(np.int64(memory[i, at]), step, bends)
+                        jumped += saw(sound, into, ahead, forward, bends, level * gains[osc, 3], jumps)
+            if sides == 2:
+                reach = SOUND if jumped > before else NAIVE + TICK
+                for j in range(reach):
+                    sound[0, j] += np.float32(left) * sound[2, j]
+                    sound[1, j] += np.float32(right) * sound[2, j]
         if v.age == 0:  # the first jump is from silence
             jumped = 1
             for side in range(sides):
-                correct(sound, side, 0, 0.0, sound[side, LATE], jumps)
+                correct(sound, side, 0, 0.0, sound[side, NAIVE], jumps)
         v.tail = RESIDUAL // TICK if jumped > 0 else max(v.tail - 1, 0)
         for side in range(sides):
-            tail, lane = np.uint64(TAILS + side * RESIDUAL), c * sides + side
+            tail, lane = np.uint64(TAILS + side * TAIL), c * sides + side
             if p.noise_level > 0:
                 hiss(sound, side, v.key, v.age, p.noise_level)
-            for j in range(RESIDUAL if v.tail > 0 else LATE):
+            for j in range(TAIL if v.tail > 0 else NAIVE):
                 floats[i, tail + np.uint64(j)] = sound[side, TICK + j]
             for j in range(TICK):
-                tile[j, lane] = sound[side, j]
+                tile[j, lane] = sound[side, START + j]
             tile[COEFFICIENT, lane], tile[COEFFICIENT + 1, lane] = v.c0, v.c1
             tile[STEP, lane], tile[STEP + 1, lane] = v.c0_step, v.c1_step
         v.sides = sides
@@ -338,7 +338,7 @@ def render(  # type: ignore[no-untyped-def]
         shape = p.osc1_shape if osc == 0 else p.osc2_shape
         gains[osc, 0], gains[osc, 1] = max(0.0, 1.0 - shape), max(0.0, 1.0 - abs(shape - 1.0))
         gains[osc, 2], gains[osc, 3] = min(max(0.0, shape - 1.0), 1.0), min(0.0, 2.0 - shape)
-    sound, amplitude, tile = np.zeros((2, SOUND), np.float32), np.zeros(TICK), np.zeros((HEIGHT, LANES))
+    sound, amplitude, tile = np.zeros((3, SOUND), np.float32), np.zeros(TICK), np.zeros((HEIGHT, LANES))
     _resume(rows, floats, done, left, right)
     front = 0
     while front < len(rows):

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numba import njit
 
-from soundloom.instruments.oscillators import LATE, PHASE_ONE, TICK, correct, crossing
+from soundloom.instruments.oscillators import NAIVE, PHASE_ONE, TICK, correct, crossing
 
 
 @njit(cache=True)
@@ -33,26 +33,21 @@ def _mean(ratio, width, gains):  # type: ignore[no-untyped-def]
     return (total + gains[2] * _area(ratio) + gains[3] * (_area(ratio + width) - _area(width))) / ratio
 
 
-@njit(cache=True, error_model="numpy")
-def _saw_on(sound, side, j, phase, rate, span, after, size, jumps):  # type: ignore[no-untyped-def]
-    """A saw's phase `span` samples later, which is `after` samples before sample j; its jump is added."""
-    phase += rate * span
-    if phase >= 1.0:
-        phase -= 1.0
-        if size != 0:
-            correct(sound, side, j, min(after + phase / rate, 1.0), 2.0 * size, jumps)
-    return phase
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
+def _jump(sound, side, j, since, size, residual):  # type: ignore[no-untyped-def]
+    """`correct`, where code is shorter for a call."""
+    correct(sound, side, j, min(since, 1.0), size, residual)
 
 
 @njit(cache=True, error_model="numpy")
-def _corners_on(sound, side, j, phase, rate, span, after, gain, corners):  # type: ignore[no-untyped-def]
+def _corners(sound, side, j, phase, rate, span, after, gain, corners):  # type: ignore[no-untyped-def]
     """The corners of a triangle within `span` samples, which end `after` samples before sample j."""
     end = phase + rate * span
     for half in range(4):
         corner = 0.25 + 0.5 * half
         if phase < corner <= end:
             slope = 8.0 * gain * rate
-            correct(sound, side, j, min(after + (end - corner) / rate, 1.0), slope if half & 1 else -slope, corners)
+            _jump(sound, side, j, after + (end - corner) / rate, slope if half & 1 else -slope, corners)
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
@@ -74,22 +69,26 @@ def synced(  # type: ignore[no-untyped-def]
         wrap = 1
         at, since = crossing(PHASE_ONE - master, step, bend)
     for j in range(TICK):
-        angle = 2 * math.pi * p
         value = gains[2] * (1.0 - 2.0 * p) + gains[3] * (1.0 - 2.0 * q) - mean - (end - mean) * j / TICK
         if gains[0] != 0:
-            value += gains[0] * math.sin(angle)
+            value += gains[0] * math.sin(2 * math.pi * p)
         if gains[1] != 0:
             value += gains[1] * _triangle(p)
-        sound[side, LATE + j] += np.float32(gain * value)
+        sound[side, NAIVE + j] += np.float32(gain * value)
 
         rate = (slave_step + j * slave_bend) * one
-        span = 1.0
+        later, span = rate + width_step, 1.0  # `later` is the rate of the saw that is `width` ahead
         if at == j + 1:  # a restart before the next sample
             before = 1.0 - since
             if gains[1] != 0:
-                _corners_on(sound, side, at, p, rate, before, since, gain * gains[1], corners)
-            p = _saw_on(sound, side, at, p, rate, before, since, gain * gains[2], jumps)
-            q = _saw_on(sound, side, at, q, rate + width_step, before, since, gain * gains[3], jumps)
+                _corners(sound, side, at, p, rate, before, since, gain * gains[1], corners)
+            p, q = p + rate * before, q + later * before
+            if p >= 1.0:
+                p -= 1.0
+                _jump(sound, side, at, since + p / rate, 2.0 * gain * gains[2], jumps)
+            if q >= 1.0:
+                q -= 1.0
+                _jump(sound, side, at, since + q / later, 2.0 * gain * gains[3], jumps)
             start = width + (j + before) * width_step
             jump = 2.0 * gains[2] * p + 2.0 * gains[3] * (q - start)
             slope = 0.0
@@ -99,16 +98,22 @@ def synced(  # type: ignore[no-untyped-def]
             if gains[1] != 0:
                 jump -= gains[1] * _triangle(p)
                 slope += gains[1] * 8.0 * rate if 0.25 < p < 0.75 else 0.0
-            correct(sound, side, at, since, gain * jump, jumps)
+            _jump(sound, side, at, since, gain * jump, jumps)
             if slope != 0:
-                correct(sound, side, at, since, gain * slope, corners)
+                _jump(sound, side, at, since, gain * slope, corners)
             p, q, span = 0.0, start, since
             at = TICK + 1
             if wrap < wraps:
                 wrap += 1
                 at, since = crossing(wrap * PHASE_ONE - master, step, bend)
         if gains[1] != 0:
-            _corners_on(sound, side, j + 1, p, rate, span, 0.0, gain * gains[1], corners)
-        p = _saw_on(sound, side, j + 1, p, rate, span, 0.0, gain * gains[2], jumps)
-        q = _saw_on(sound, side, j + 1, q, rate + width_step, span, 0.0, gain * gains[3], jumps)
+            _corners(sound, side, j + 1, p, rate, span, 0.0, gain * gains[1], corners)
+        p, q = p + rate * span, q + later * span
+        if p >= 1.0:
+            p -= 1.0
+            _jump(sound, side, j + 1, p / rate, 2.0 * gain * gains[2], jumps)
+        if q >= 1.0:
+            q -= 1.0
+            if gains[3] != 0:
+                _jump(sound, side, j + 1, q / later, 2.0 * gain * gains[3], jumps)
     return p * PHASE_ONE
