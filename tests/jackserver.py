@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,6 +44,8 @@ def server(*, sample_rate: int = 48000, period: int = 256) -> Iterator[subproces
         else:
             os.environ["JACK_DEFAULT_SERVER"] = before
         ended(process)
+        for left in Path("/dev/shm").glob(f"jack_sem.*_{name}_*"):  # by clients that outlived their server
+            left.unlink(missing_ok=True)
 
 
 def ended(process: subprocess.Popen) -> None:
