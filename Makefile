@@ -19,8 +19,9 @@ demo: setup  ## the main job, on sounds Soundloom makes itself: out/report.html
 check: setup  ## style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-test: check  ## style, types and all fast tests
-	$(BIN)/python -m pytest -m "not slow"
+test: check  ## style, types and all fast tests: two at a time, then those that need the machine for themselves
+	$(BIN)/python -m pytest -m "not slow and not alone" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "alone and not slow"
 
 test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -17,6 +17,8 @@ from soundloom.resume import keyed_generator
 from soundloom.runlog import read_log
 from soundloom.train import TrainConfig, fit
 
+pytestmark = pytest.mark.alone
+
 STEPS = 40
 
 TOGETHER = """

@@ -11,6 +11,8 @@ from test_resume import run, same_run
 
 from soundloom import checkpoint, resume
 
+pytestmark = pytest.mark.alone
+
 STEPS = 150
 KILLS = 16  # that came after some progress
 

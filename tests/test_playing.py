@@ -26,6 +26,8 @@ from soundloom.instruments.reverb import Reverb
 from soundloom.instruments.subtractive import Subtractive
 from soundloom.player import Load, Player
 
+pytestmark = pytest.mark.alone
+
 RATE = 48000
 ON, OFF, CC, BEND = 0x90, 0x80, 0xB0, 0xE0
 STRUCK = ((1000, 48), (3333, 55), (7000, 60))  # frames and keys

@@ -12,6 +12,8 @@ import pytest
 
 from soundloom.instruments.workshop import Workshop
 
+pytestmark = pytest.mark.alone
+
 HERE = Path(__file__).parent
 PATIENCE_S = 60.0
 

@@ -116,7 +116,7 @@ class AbstractEffect(ABC):
 
 def checked(knobs: AbstractInstrument | AbstractEffect, settings: Mapping[str, float]) -> dict[str, float]:
     """All parameters, the defaults overridden by `settings`; unknown names and values out of range are refused."""
-    values = {param.name: param.default for param in knobs.params}
+    values = {param.name: float(param.default) for param in knobs.params}
     return values | {name: checked_one(knobs, name, value) for name, value in settings.items()}
 
 
