@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from test_resume import run, same_run
 
 from soundloom import checkpoint, resume

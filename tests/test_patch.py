@@ -13,7 +13,6 @@ from soundloom.instruments.base import Event
 from soundloom.instruments.controls import events as meant
 from soundloom.instruments.generalmidi import DRUMS, PATCHES
 from soundloom.instruments.opening import Opener
-from soundloom.instruments.patch import Patch
 from soundloom.performing import arranged, cast, entries, read_score
 from soundloom.render import perform
 from soundloom.score import Control, Note, Score
