@@ -161,9 +161,8 @@ class _Reader:
             self._control("bend", message.pitch / 8192 * self.range.semitones(channel), channel)
         elif kind in ("aftertouch", "polytouch"):
             self._control("pressure", message.value / 127, channel)
-        elif kind == "control_change":
-            if not self.range.hears(channel, message.control, message.value):
-                self._control("cc", message.value / 127, channel, message.control)
+        elif kind == "control_change" and not self.range.hears(channel, message.control, message.value):
+            self._control("cc", message.value / 127, channel, message.control)
 
     def score(self) -> Score:
         """What was played; keys that are still down come up now."""
