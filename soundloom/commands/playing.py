@@ -159,7 +159,7 @@ def transform(
 ) -> None:
     """Play what comes into a microphone through a trained codec, while it comes: one voice, in the codec's timbre.
 
-    It is a tenth of a second or so late, which is told: pitch takes that long to be heard. Use headphones. Ctrl-C ends
+    It is about a fifth of a second late, which is told: a pitch takes time to be heard. Use headphones. Ctrl-C ends
     it, with exit code 0. For files there is `reconstruct`.
 
     Parameters
