@@ -4,8 +4,6 @@ import functools
 import math
 
 import numpy as np
-import scipy.ndimage
-import scipy.signal
 from numba import njit
 from numpy.typing import NDArray
 
@@ -23,14 +21,16 @@ def integrated_lufs(waveform: Waveform) -> float:
 
     Channels are weighted alike (left and right). A sound shorter than 0.4 s is one block of its own.
     """
-    samples = scipy.signal.sosfilt(_weighting(waveform.sample_rate), waveform.samples.astype(np.float64), axis=1)
-    power = (samples**2).sum(axis=0)
-    step = round(STEP_S * waveform.sample_rate)
-    if len(power) < 4 * step:
-        blocks = np.array([power.mean() if len(power) else 0.0])
-    else:
-        steps = power[: len(power) // step * step].reshape(-1, step).mean(axis=1)
-        blocks = np.convolve(steps, np.full(4, 0.25), "valid")
+    rate, frames = waveform.sample_rate, waveform.samples.shape[1]
+    step = round(STEP_S * rate)
+    if frames < 4 * step:
+        step = max(frames, 1)  # one block
+    sums = np.zeros(max(frames // step, 1))
+    for channel in waveform.samples:
+        _weigh(np.ascontiguousarray(channel), _weighting(rate), step, sums)
+    blocks = sums / step
+    if step < frames:
+        blocks = np.convolve(blocks, np.full(4, 0.25), "valid")
     loud = blocks[_lufs(blocks) > SILENCE_LUFS]
     if not len(loud):
         return -math.inf
@@ -51,14 +51,12 @@ def limited(waveform: Waveform, *, peak_db: float = -1.0) -> Waveform:
     peaks = _peaks(waveform.samples)
     if peaks.max(initial=0.0) <= ceiling:
         return waveform
-    allowed = np.minimum(1.0, ceiling / np.maximum(peaks, 1e-12))
-    ahead = round(LOOKAHEAD_S * waveform.sample_rate)
     # The least gain of all that lies within reach, released slowly, then smoothed over as long a time: the mean of
     # values none of which is above what the middle allows is not above it either.
-    gain = scipy.ndimage.minimum_filter1d(allowed, 2 * ahead + 1)
+    ahead = round(LOOKAHEAD_S * waveform.sample_rate)
+    gain = _least(peaks, ceiling, ahead)
     _release(gain, 1 - math.exp(-1 / (RELEASE_S * waveform.sample_rate)))
-    window = np.hanning(2 * ahead + 3)[1:-1]
-    gain = scipy.signal.oaconvolve(np.pad(gain, ahead, mode="edge"), window / window.sum(), "valid")
+    gain = _mean(_mean(gain, ahead // 2), ahead - ahead // 2)
     out = (waveform.samples * gain).astype(np.float32)
     made = Waveform(out, waveform.sample_rate)
     over = true_peak(made) / ceiling  # what the moving gain adds between samples: a hundredth of a decibel
@@ -71,9 +69,10 @@ def _lufs(power: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
 
 def _peaks(samples: NDArray[np.float32]) -> NDArray[np.float64]:
     """The highest level near each sample, of all channels [T]."""
-    peaks = np.zeros(samples.shape[1])
+    peaks = np.abs(samples).max(axis=0, initial=0.0).astype(np.float64)
+    far = 0.5 * peaks.max(initial=0.0)  # what lies between two samples is not twice as high as both
     for channel in samples:
-        _between(np.ascontiguousarray(channel), _points(), peaks)
+        _between(np.ascontiguousarray(channel), _points(), far, peaks)
     return peaks
 
 
@@ -87,13 +86,13 @@ def _points() -> NDArray[np.float64]:
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
-def _between(x, points, peaks):  # type: ignore[no-untyped-def]
-    """Raises peaks [T] to what a channel [T] reaches at and between its samples; what lies between belongs to both."""
+def _between(x, points, far, peaks):  # type: ignore[no-untyped-def]
+    """Raises peaks [T] to what a channel [T] reaches between samples above `far`; what lies between belongs to both."""
     n = len(x)
     reach = points.shape[1] // 2
-    for i in range(n):
-        peaks[i] = max(peaks[i], abs(x[i]))
     for i in range(reach - 1, n - reach):
+        if max(abs(x[i]), abs(x[i + 1])) < far:
+            continue
         top = 0.0
         for k in range(len(points)):
             y = 0.0
@@ -102,6 +101,51 @@ def _between(x, points, peaks):  # type: ignore[no-untyped-def]
             top = max(top, abs(y))
         peaks[i] = max(peaks[i], top)
         peaks[i + 1] = max(peaks[i + 1], top)
+
+
+@njit(cache=True)
+def _least(peaks, ceiling, ahead):  # type: ignore[no-untyped-def]
+    """The gain [T] that keeps all peaks within `ahead` samples below the ceiling."""
+    n = len(peaks)
+    gain = np.ones(n)
+    for i in range(n):
+        if peaks[i] > ceiling:
+            allowed = ceiling / peaks[i]
+            for j in range(max(i - ahead, 0), min(i + ahead + 1, n)):
+                gain[j] = min(gain[j], allowed)
+    return gain
+
+
+@njit(cache=True)
+def _mean(x, half):  # type: ignore[no-untyped-def]
+    """The mean of 2 half + 1 values around each of [T]; beyond the ends they go on as they end."""
+    n = len(x)
+    out = np.empty(n)
+    total = x[0] * (half + 1)
+    for j in range(1, half + 1):
+        total += x[min(j, n - 1)]
+    for i in range(n):
+        out[i] = min(total / (2 * half + 1), 1.0)
+        total += x[min(i + half + 1, n - 1)] - x[max(i - half, 0)]
+    return out
+
+
+@njit(cache=True)
+def _weigh(x, sections, step, sums):  # type: ignore[no-untyped-def]
+    """Adds the energy of a channel [T], after the filters [2, 6], of each step to sums [T // step]."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    p, q = sections[0], sections[1]
+    for k in range(len(sums)):
+        total = 0.0
+        for i in range(k * step, min((k + 1) * step, len(x))):
+            u = p[0] * x[i] + a
+            a = p[1] * x[i] - p[4] * u + b
+            b = p[2] * x[i] - p[5] * u
+            v = q[0] * u + c
+            c = q[1] * u - q[4] * v + d
+            d = q[2] * u - q[5] * v
+            total += v * v
+        sums[k] += total
 
 
 def _weighting(sample_rate: int) -> NDArray[np.float64]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from soundloom import loudness
 from soundloom.audio import Waveform
 from soundloom.errors import ConfigError, ScoreError
 from soundloom.instruments.base import AbstractInstrument, Event
 from soundloom.instruments.controls import Playable, Route, events
-from soundloom.instruments.mixer import Mixer, MixerState, Part
+from soundloom.instruments.mixer import SENDS, Mixer, MixerState, Part
 from soundloom.score import Score
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
@@ -114,7 +115,7 @@ def render(
     routes: Mapping[int, Route] = {}
     players = {channel: Playable("", one, routes) for channel, one in instruments.items()}
     arrangement = arrange(score, players)
-    mixer = Mixer([Part(player.instrument) for player in arrangement.players], sends=False)
+    mixer = Mixer([Part(player.instrument) for player in arrangement.players], sends=())
     timeline = arrangement.timeline(score, sample_rate)
     blocks = _played(mixer, mixer.process, timeline, _Clock(score.seconds, sample_rate, block, seed))
     samples = np.concatenate(list(blocks), axis=-1)
@@ -139,7 +140,7 @@ def perform(
     parts = [Part.of(player, name) for name, player in zip(_names(arrangement), arrangement.players, strict=True)]
     timeline = arrangement.timeline(score, sample_rate)
     kept: list[Sound] = []
-    mixer = Mixer(parts)
+    mixer = Mixer(parts, sends=_sends(timeline))
     how = mixer.stems if stems else mixer.process
     for done in _played(mixer, how, timeline, _Clock(score.seconds, sample_rate, block, seed)):
         kept.append(done)
@@ -155,10 +156,14 @@ def perform(
     return _mastered(Waveform(mix[:, :end], sample_rate), lufs, apart)
 
 
+def _sends(timeline: Sequence[Event]) -> tuple[str, ...]:
+    """The room, and the chorus where somebody asks for it."""
+    asked = any(event.param == "strip.chorus" and event.value > 0 for event in timeline)
+    return SENDS if asked else SENDS[:1]
+
+
 def _mastered(mix: Waveform, lufs: float | None, stems: Mapping[str, Waveform]) -> Performance:
     """Brought to its loudness, and limited."""
-    from soundloom import loudness  # its filters are slow to load: by now the first sound is there
-
     gain_db, got = 0.0, loudness.integrated_lufs(mix)
     sound = loudness.limited(mix)
     if lufs is not None and math.isfinite(got):

@@ -43,7 +43,7 @@ def test_pan_keeps_the_power(pan, left_db, right_db):
     events = [Event(0, "on", 1, 69.0)]
     alone = play(Subtractive(STEADY), events, RATE)[..., 4000:]
     alone = alone if alone.ndim == 1 else alone[0]
-    out = play(Mixer([Part(Subtractive(STEADY), strip={"pan": pan})], sends=False), events, RATE)[:, 4000:]
+    out = play(Mixer([Part(Subtractive(STEADY), strip={"pan": pan})], sends=()), events, RATE)[:, 4000:]
     for side, wanted in zip(out, (left_db, right_db), strict=True):
         assert max(db(side) - db(alone), -100) == pytest.approx(wanted, abs=0.05)
 
@@ -54,7 +54,7 @@ def test_volume_and_expression_go_by_their_square_and_without_a_click():
         event for at, number, value in ((20_000, 7, 50 / 127), (40_000, 11, 64 / 127))
         for event in meant(Control(0, "cc", value, number), {}, frame=at)
     ]]  # fmt: skip
-    out = play(Mixer([Part(Subtractive(STEADY))], sends=False), events, 60_000)[0].astype(np.float64)
+    out = play(Mixer([Part(Subtractive(STEADY))], sends=()), events, 60_000)[0].astype(np.float64)
     start, lower, lowest = (db(out[at : at + 8000]) for at in (8000, 30_000, 50_000))
     assert lower - start == pytest.approx(40 * np.log10(0.5), abs=0.1)
     assert lowest - lower == pytest.approx(40 * np.log10(64 / 127), abs=0.1)

@@ -16,9 +16,8 @@ from soundloom.instruments.engines import effect
 ARRIVED = 1e-9  # gains closer than this to where they glide to are there
 GLIDE_S = 0.01  # time constant of levels that move
 USUAL_VOLUME = 100 / 127  # where General MIDI's volume stands until it is moved: here it means 0 dB
-ROOM = {"mix": 1.0, "decay_s": 1.8}
-ENSEMBLE = {"mix": 1.0}
-SENDS = ("reverb", "chorus")
+SENDS = ("reverb", "chorus")  # in this order, or the first alone, or none
+WET = {"reverb": {"mix": 1.0, "decay_s": 1.8}, "chorus": {"mix": 1.0}}
 
 STRIP = (
     Param("volume", "", 0, 1, USUAL_VOLUME, help="the level: 0 dB where General MIDI has it, by its square"),
@@ -64,9 +63,9 @@ class Mixer(AbstractInstrument):
     params = ()
     channels = 2
 
-    def __init__(self, parts: Sequence[Part], *, sends: bool = True) -> None:
+    def __init__(self, parts: Sequence[Part], *, sends: Sequence[str] = SENDS) -> None:
         self.parts = tuple(parts)
-        self.effects = [effect("reverb")(ROOM), effect("chorus")(ENSEMBLE)] if sends else []
+        self.effects = [effect(name)(WET[name]) for name in sends]
         self.strips = [_strip(part.strip) for part in self.parts]
 
     def prepare(self, events: Sequence[Event], sample_rate: int) -> None:
