@@ -13,7 +13,7 @@ BPM = 88.0
 BEAT_S = 60 / BPM
 BAR = 4.0
 PAD, BASS, BELLS, ARP, STRINGS, FLUTE, MALLETS, SEA, LEAD, DRUMS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
-PROGRAMS = {PAD: 89, BASS: 33, BELLS: 14, ARP: 46, STRINGS: 48, FLUTE: 73, MALLETS: 12, SEA: 95, LEAD: 81, DRUMS: 0}
+PROGRAMS = {PAD: 89, BASS: 33, BELLS: 14, ARP: 46, STRINGS: 48, FLUTE: 73, MALLETS: 12, SEA: 97, LEAD: 81, DRUMS: 0}
 
 # Chords: bass note, then the others from low to high.
 CHORDS = {
@@ -132,8 +132,8 @@ def beat(piece: Piece, bar: int, bars: int, level: float, *, light: bool = False
 
 def compose() -> Score:
     piece = Piece()
-    for channel, volume in {PAD: 0.72, BASS: 0.8, BELLS: 0.74, ARP: 0.62, STRINGS: 0.62, FLUTE: 0.78, MALLETS: 0.62,
-                            SEA: 0.6, LEAD: 0.6, DRUMS: 0.8}.items():  # fmt: skip
+    for channel, volume in {PAD: 0.68, BASS: 0.86, BELLS: 0.8, ARP: 0.72, STRINGS: 0.58, FLUTE: 0.78, MALLETS: 0.7,
+                            SEA: 0.6, LEAD: 0.6, DRUMS: 0.76}.items():  # fmt: skip
         piece.move(channel, 7, 0, volume)
     for channel, place in {ARP: 0.3, MALLETS: 0.72, BELLS: 0.6, STRINGS: 0.42, FLUTE: 0.45, LEAD: 0.56}.items():
         piece.move(channel, 10, 0, place)
