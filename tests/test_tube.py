@@ -7,7 +7,7 @@ import pytest
 import scipy.signal
 from contract import RATE, play
 
-from soundloom.instruments import tube
+from soundloom.instruments import tube, waveguide
 from soundloom.instruments.base import Event
 from soundloom.instruments.tube import Tube
 
@@ -148,5 +148,5 @@ def test_pitches_beyond_its_reach_are_silent():
 
 
 def test_kernels_are_compiled_once():
-    for kernel in (tube._render, tube._tick, tube._blow, tube._listen, tube._delay, tube._far, tube._block_dc):
+    for kernel in (tube._render, tube._tick, tube._breathe, tube._block_dc, waveguide.travel, waveguide.listen):
         assert len(kernel.signatures) <= 1, kernel

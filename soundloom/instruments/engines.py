@@ -13,6 +13,7 @@ ENGINES = {
     "granular": "granular:Granular",
     "modal": "modal:Modal",
     "tube": "tube:Tube",
+    "bowed": "bowed:Bowed",
     "fm": "fm:FM",
     "wavetable": "wavetable:Wavetable",
     "additive": "additive:Additive",
