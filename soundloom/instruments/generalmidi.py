@@ -12,7 +12,7 @@ PATCHES = tuple(
     drawbar-organ percussive-organ drawbar-organ church-organ reed-organ reed-organ reed-organ reed-organ
     nylon-guitar steel-guitar clean-guitar clean-guitar muted-guitar drive-guitar drive-guitar clean-guitar
     upright-bass finger-bass pick-bass finger-bass slap-bass slap-bass synth-bass acid-bass
-    violin violin violin violin tremolo-strings pizzicato harp timpani
+    violin violin cello cello tremolo-strings pizzicato harp timpani
     strings slow-strings synth-strings synth-strings choir synth-voice synth-voice brass-section
     trumpet french-horn french-horn trumpet french-horn brass-section synth-brass synth-brass
     saxophone saxophone saxophone saxophone oboe oboe clarinet clarinet
