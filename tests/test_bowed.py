@@ -127,5 +127,5 @@ def test_the_pitch_swings_as_asked():
 
 def test_kernels_are_compiled_once():
     shared = (waveguide.travel, waveguide.listen, waveguide.tuned, waveguide.level_out)
-    for kernel in (bowed._render, bowed._tick, bowed._draw, bowed._resonate, *shared):
+    for kernel in (bowed._render, bowed._play, bowed._draw, bowed._resonate, *shared):
         assert len(kernel.signatures) <= 1, kernel

@@ -148,5 +148,5 @@ def test_pitches_beyond_its_reach_are_silent():
 
 
 def test_kernels_are_compiled_once():
-    for kernel in (tube._render, tube._tick, tube._breathe, tube._block_dc, waveguide.travel, waveguide.listen):
+    for kernel in (tube._render, tube._play, tube._breathe, tube._block_dc, waveguide.travel, waveguide.listen):
         assert len(kernel.signatures) <= 1, kernel

@@ -138,10 +138,10 @@ def _draw(v, rosin, drive, desk):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _tick(v, p, line, near, far, desk, bend, sample_rate):  # type: ignore[no-untyped-def]
-    """The next tick of a voice."""
+def _play(v, p, bend, sample_rate, room):  # type: ignore[no-untyped-def]
+    """What the player does until the end of the next tick: (how much the bow touches, samples to the far end)."""
     v.env, v.stage = envelope_tick(v.env, v.stage, v.held, p.rise, 1.0, 1.0, p.release_factor)
-    faded, touch = v.fade, 1.0
+    touch = 1.0
     if v.held == 0:
         v.fade *= p.release_factor
         touch = v.touch * p.lift_factor
@@ -150,19 +150,9 @@ def _tick(v, p, line, near, far, desk, bend, sample_rate):  # type: ignore[no-un
     if p.vibrato_cents > 0:
         seconds = v.age / sample_rate
         swing = 0.01 * p.vibrato_cents * math.sin(2 * math.pi * p.vibrato_hz * seconds) * min(seconds / 0.4, 1.0)
-    far_end = tuned(v, v.pitch + v.bent + swing, sample_rate, len(far))
     sharp = p.least * (p.most / p.least) ** p.pressure
     v.sharp = sharp if v.age == 0 else v.sharp + (sharp - v.sharp) * p.smoothing
-    _draw(v, p.rosin, v.env, desk)
-    travel(v, p.table, near, far, desk, far_end, touch)
-    tracking = 0.5 / v.period  # well below the pitch: the bow moves the whole string as well
-    for j in range(TICK):
-        v.mean += tracking * (desk[WAVE + j] - v.mean)
-        line[j] = (desk[WAVE + j] - v.mean) * v.width
-    listen(v, desk)
-    level_out(v, line, v.gain + (p.gain * v.velocity - v.gain) * p.smoothing, faded)
-    if v.fade < SILENT:
-        v.over = 1
+    return touch, tuned(v, v.pitch + v.bent + swing, sample_rate, room)
 
 
 @njit(cache=True, error_model="numpy")
@@ -179,7 +169,17 @@ def _render(rows, memory, params, bend, sample_rate, out):  # type: ignore[no-un
         at = 0
         while at < n and v.active == 1:
             if v.age % TICK == 0:
-                _tick(v, p, line, near, far, desk, bend, sample_rate)
+                faded = v.fade
+                touch, far_end = _play(v, p, bend, sample_rate, size)
+                _draw(v, p.rosin, v.env, desk)
+                travel(v, p.table, near, far, desk, far_end, touch)
+                tracking = 0.5 / v.period  # well below the pitch: the bow moves the whole string as well
+                for j in range(TICK):
+                    v.mean += tracking * (desk[WAVE + j] - v.mean)
+                    line[j] = (desk[WAVE + j] - v.mean) * v.width
+                listen(v, desk)
+                level_out(v, line, v.gain + (p.gain * v.velocity - v.gain) * p.smoothing, faded)
+                v.over = 1 if v.fade < SILENT else 0
             at = hand_out(v, line, at, out)
 
 

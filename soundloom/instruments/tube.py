@@ -140,10 +140,9 @@ def _breathe(v, breath, drive, desk):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _tick(v, p, line, near, far, desk, bend, sample_rate):  # type: ignore[no-untyped-def]
-    """The next tick of a voice."""
+def _play(v, p, bend, sample_rate, room):  # type: ignore[no-untyped-def]
+    """What the player does until the end of the next tick: (pressure of the breath, samples to the far end)."""
     v.env, v.stage = envelope_tick(v.env, v.stage, v.held, p.rise, 1.0, 1.0, p.release_factor)
-    faded = v.fade
     if v.held == 0:
         v.fade *= p.release_factor
     v.bent = glided(v.bent, bend, p.smoothing)
@@ -151,19 +150,12 @@ def _tick(v, p, line, near, far, desk, bend, sample_rate):  # type: ignore[no-un
     if p.vibrato_cents > 0:
         seconds = v.age / sample_rate
         swing = 0.01 * p.vibrato_cents * math.sin(2 * math.pi * p.vibrato_hz * seconds) * min(seconds / 0.4, 1.0)
-    far_end = tuned(v, v.pitch + v.bent + swing, sample_rate, len(far))
+    far_end = tuned(v, v.pitch + v.bent + swing, sample_rate, room)
     # The tongue: a firm start, and the note itself within the breath, over in some eight periods: so that soft notes
     # speak too, and none as its own octave.
     strength = p.pressure * (1.0 - p.velocity_pressure * (1.0 - v.velocity))
     pressure = p.softest + (LOUDEST - p.softest) * strength
-    _breathe(v, p.breath, v.env * (pressure + max(ACCENT - pressure, 0.0) * v.start), desk)
-    travel(v, p.table, near, far, desk, far_end, 1.0)
-    for j in range(TICK):
-        line[j] = desk[WAVE + j] - 0.75 * desk[END + j]  # what the bell lets out, and some of what it throws back
-    listen(v, desk)
-    level_out(v, line, v.gain + (p.gain * v.velocity - v.gain) * p.smoothing, faded)
-    if v.fade < SILENT:
-        v.over = 1
+    return v.env * (pressure + max(ACCENT - pressure, 0.0) * v.start), far_end
 
 
 @njit(cache=True, error_model="numpy")
@@ -180,7 +172,15 @@ def _render(rows, memory, params, bend, sample_rate, out):  # type: ignore[no-un
         at = 0
         while at < n and v.active == 1:
             if v.age % TICK == 0:
-                _tick(v, p, line, near, far, desk, bend, sample_rate)
+                faded = v.fade
+                drive, far_end = _play(v, p, bend, sample_rate, size)
+                _breathe(v, p.breath, drive, desk)
+                travel(v, p.table, near, far, desk, far_end, 1.0)
+                for j in range(TICK):  # what the bell lets out, and some of what it throws back
+                    line[j] = desk[WAVE + j] - 0.75 * desk[END + j]
+                listen(v, desk)
+                level_out(v, line, v.gain + (p.gain * v.velocity - v.gain) * p.smoothing, faded)
+                v.over = 1 if v.fade < SILENT else 0
             at = hand_out(v, line, at, out)
 
 
