@@ -11,6 +11,8 @@ from test_structure import PLACE, modules
 
 from soundloom import factory
 from soundloom.cli import app
+from soundloom.instruments.engines import EFFECTS, ENGINES
+from soundloom.instruments.patch import shipped
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -70,3 +72,14 @@ def test_examples_in_docstrings_run(name):
 @pytest.mark.parametrize("command", ["setup", "demo", "test", "test-slow", "check", "bench"])
 def test_make_has_what_the_documents_name(command):
     assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+def test_every_instrument_has_a_line_a_sound_and_a_picture():
+    page = (ROOT / "docs" / "instruments.md").read_text(encoding="utf-8")
+    for slug, name in [(f"engine-{name}", name) for name in ENGINES] + [(name, name) for name in shipped()]:
+        assert f"| `{name}` |" in page
+        for suffix in ("ogg", "png"):
+            assert f"(instruments/{slug}.{suffix})" in page
+            assert (ROOT / "docs" / "instruments" / f"{slug}.{suffix}").stat().st_size > 500
+    for name in EFFECTS:
+        assert f"### {name} (effect)" in page
