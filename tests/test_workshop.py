@@ -56,6 +56,17 @@ def test_messages_and_sounds_come_back_in_order(shop):
         assert sound.flags.writeable, "a kernel that is given read-only arrays too is compiled twice"
 
 
+def test_no_code_is_taken_from_the_folder_it_is_started_in(monkeypatch, tmp_path):
+    """A folder of sounds from a stranger may hold a file that is named as a library is."""
+    (tmp_path / "tempfile.py").write_text("raise SystemExit('a stranger was here')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    shop = Workshop("jobs:echo", {"word": "here"})
+    shop.start()
+    assert until(lambda: shop.ready or shop.trouble) == "here"
+    shop.close()
+
+
 def test_telling_never_waits(shop):
     """Half a megabyte that nobody reads yet: far more than a pipe holds."""
     until(lambda: shop.ready)

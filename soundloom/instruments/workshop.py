@@ -62,7 +62,7 @@ class Workshop:
         one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
         words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (what it says on its way out; `_reads` closes it)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", CALL],
+            [sys.executable, "-P", "-c", CALL],  # -P: no module is taken from the folder it was started in
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=words,
