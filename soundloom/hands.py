@@ -119,7 +119,7 @@ def knobs(texts: Iterable[str], players: Sequence[Playable]) -> list[Knob]:
     found: list[Knob] = []
     for text in texts:
         name, equals, number = (part.strip() for part in text.partition("="))
-        if equals and not (number.isdigit() and 0 <= int(number) < 120):
+        if equals and not (number.isdecimal() and int(number[:4]) < 120):
             raise ConfigError(f"'{text}' gives no controller: write the knob and a number from 0 to 119, as {name}=21")
         params = [{param.name: param for param in player.instrument.params} for player in players]
         part = next((part for part, known in enumerate(params) if name in known), None)

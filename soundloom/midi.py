@@ -17,6 +17,7 @@ BEND_SEMITONES = 2.0  # of a full bend, until the file says otherwise
 LARGEST = 1 << 28  # bytes: an hour of the densest music has a few millions
 _TICKS_PER_BEAT = 9600  # at 120 beats a minute a tick is 52 us: finer than what is heard
 _DATA, _DATA_FINE, _NUMBER_FINE, _NUMBER = 6, 38, 100, 101  # the controllers by which a file sets the bend's range
+_OTHER = (98, 99)  # and those that open a parameter of a maker's own, to which data belongs from then on
 
 
 def read(path: Path | str) -> Score:
@@ -124,10 +125,12 @@ class BendRange:
         return self._semitones[channel]
 
     def hears(self, channel: int, number: int, value: int) -> bool:
-        """Whether a controller (its value 0 to 127) was one of those that set registered parameters."""
+        """Whether a controller (its value 0 to 127) was one of those that set parameters, registered or not."""
         numbers = self._numbers[channel]
         if number in (_NUMBER, _NUMBER_FINE):
             numbers[number == _NUMBER_FINE] = value
+        elif number in _OTHER:
+            numbers[:] = [127, 127]
         elif number in (_DATA, _DATA_FINE):
             if numbers == [0, 0]:  # the bend's range: semitones, and cents
                 whole, cents = divmod(self._semitones[channel], 1)

@@ -135,6 +135,13 @@ def test_programs_bends_and_pressure(tmp_path):
     assert [(c.kind, c.value) for c in back.controls] == [("bend", -2.0), ("pressure", 1.0)]
 
 
+def test_a_makers_own_parameter_leaves_the_bend_as_it_is(tmp_path):
+    """The bend's range is set, then a vibrato of some maker's: what is said last belongs to the vibrato."""
+    track = [control(101, 0), control(100, 0), control(6, 12), control(99, 1), control(98, 8), control(6, 64),
+             mido.Message("pitchwheel", pitch=4096)]  # fmt: skip
+    assert [(c.kind, c.value) for c in read(saved(tmp_path / "a.mid", [track])).controls] == [("bend", 6.0)]
+
+
 def test_a_riff_wrapping_is_opened(tmp_path):
     plain = saved(tmp_path / "a.mid", [[on(60), off(60, 480)]])
     data = plain.read_bytes()

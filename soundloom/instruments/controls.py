@@ -80,6 +80,7 @@ def events(control: Control, routes: Mapping[int, Route], *, frame: int = 0, par
         return [Event(frame, "stop", part=part)]
     if number == RESET:
         back = [Event(frame, "bend", part=part), Event(frame, "pedal", part=part)]
+        back.append(Event(frame, "set", param="strip.expression", value=1.0, part=part))
         return back + [
             Event(frame, "set", param=route.param.name, value=route.low, part=part)
             for key, route in routes.items()
