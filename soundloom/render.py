@@ -24,6 +24,8 @@ QUIET_S = 0.25
 CEILING = 0.891  # -1 dB
 MOST_LIMITING_DB = 8.0  # peaks are turned down by so much at most: what is asked to be louder than that stays softer
 LOUDNESS_TURNS, NEAR_LU = 4, 0.1
+SOFTEST_LUFS, LOUDEST_LUFS = -60.0, 0.0  # that can be asked for: what is below -70 is silence to the measure
+NAME = 60  # letters of a part's name, at most
 ORDER = {"off": 0, "on": 2}  # of events at one frame: what ends, what is moved, what begins
 Sound = NDArray[np.float32]
 Progress = Callable[[float, float], None]  # seconds done, seconds in all
@@ -102,9 +104,9 @@ def render(
 ) -> Waveform:
     """The score played: channel c by `instruments[c]`, summed, with what rings on after the last note.
 
-    Mono where all instruments are. No room and no master: levels are left as they are, a dense score may exceed ±1;
-    `fit_peak` turns the whole down, and says by how much; `perform` mixes as for a record. Refused with `ScoreError`:
-    no notes, a channel without an instrument, two hours.
+    Mono where all instruments are and nobody is moved aside. No room and no master: levels are left as they are, a
+    dense score may exceed ±1; `fit_peak` turns the whole down, and says by how much; `perform` mixes as for a record.
+    Refused with `ScoreError`: no notes, a channel without an instrument, two hours.
 
     >>> from soundloom.instruments.pluck import Pluck
     >>> from soundloom.score import parse
@@ -119,7 +121,8 @@ def render(
     timeline = arrangement.timeline(score, sample_rate)
     blocks = _played(mixer, mixer.process, timeline, _Clock(score.seconds, sample_rate, block, seed))
     samples = np.concatenate(list(blocks), axis=-1)
-    if all(player.instrument.channels == 1 for player in arrangement.players):
+    moved = any(event.param == "strip.pan" for event in timeline)
+    if not moved and all(player.instrument.channels == 1 for player in arrangement.players):
         samples = samples[:1]
     return Waveform(samples[:, : _end(samples, score, sample_rate)], sample_rate)
 
@@ -137,6 +140,10 @@ def perform(
 ) -> Performance:
     """The score mixed in stereo with a room, brought to a loudness of `lufs` (None: as it is), and limited to -1 dB
     between the samples too. `stems` keeps each part, and the room, apart."""
+    if lufs is not None and not SOFTEST_LUFS <= lufs <= LOUDEST_LUFS:
+        raise ConfigError(
+            f"a loudness of {lufs:g} LUFS was asked for: it goes from {SOFTEST_LUFS:g} to {LOUDEST_LUFS:g}"
+        )
     parts = [Part.of(player, name) for name, player in zip(_names(arrangement), arrangement.players, strict=True)]
     timeline = arrangement.timeline(score, sample_rate)
     kept: list[Sound] = []
@@ -248,10 +255,13 @@ def _end(samples: Sound, score: Score, sample_rate: int) -> int:
 
 
 def _names(arrangement: Arrangement) -> list[str]:
-    """A name for each part, by channel and instrument: no two alike."""
+    """A name for each part, by channel and instrument: no two alike, and each of them good for a file."""
     channels = {part: channel for (channel, _), part in arrangement.places.items()}
     names: list[str] = []
     for part, player in enumerate(arrangement.players):
-        name = f"{channels[part]:02d} {player.name}".strip()
-        names.append(name if name not in names else f"{name} {part}")
+        plain = "".join(letter if letter.isalnum() or letter in " ._-+()" else "-" for letter in player.name)
+        name = f"{channels[part]:02d} {plain[:NAME]}".strip()
+        while name in names:
+            name = f"{name} {part}"
+        names.append(name)
     return names

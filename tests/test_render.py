@@ -11,7 +11,7 @@ from soundloom.instruments.base import AbstractInstrument, Event
 from soundloom.instruments.pluck import Pluck
 from soundloom.instruments.subtractive import Subtractive
 from soundloom.render import fit_peak, render
-from soundloom.score import Note, Score, parse
+from soundloom.score import Control, Note, Score, parse
 
 RATE = 44100
 
@@ -104,6 +104,14 @@ def test_seeds_change_the_noise_only():
     first, same, other = (render(score, noise, seed=seed).samples for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, same)
     assert abs(np.corrcoef(first[0, :8000], other[0, :8000])[0, 1]) < 0.1
+
+
+def test_who_is_moved_aside_is_heard_there():
+    notes = (Note(0, 0.5, 60),)
+    made = render(Score(notes, (Control(0.0, "cc", 1.0, 10),)), {0: Pluck()})
+    left, right = np.abs(made.samples[:, RATE // 10 :]).max(axis=1)
+    assert right > 0.1 > 1e4 * left
+    assert render(Score(notes), {0: Pluck()}).channels == 1
 
 
 def test_what_cannot_be_rendered_is_refused():
