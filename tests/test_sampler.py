@@ -183,6 +183,24 @@ def test_zones_take_turns():
     assert loudest == [441, 882, 1323, 441, 882]
 
 
+def test_a_note_without_luck_does_not_take_the_luck_of_the_next():
+    sampler = sampled(Zone(wave(sine(500)), chance=(0.0, 0.5)), velocity_db=0.0)
+    state, heard = sampler.init_state(RATE), 0
+    for number in range(60):
+        block, state = sampler.process(state, [Event(0, "on", number)], 1024)
+        heard += np.abs(block).max() > 0.1
+        _, state = sampler.process(state, [Event(0, "stop")], 1024)
+    assert 18 <= heard <= 42
+
+
+def test_turned_around_the_softest_touch_is_the_loudest():
+    zone = Zone(wave(sine(500)), velocity_tracking=-1.0)
+    soft, middle, hard = (np.abs(note(sampled(zone, velocity_db=40.0), 8000, velocity=v)).max() for v in (0.01, 0.5, 1))
+    assert 0.4 < soft < 0.51
+    assert 20 * np.log10(soft / middle) == pytest.approx(12, abs=0.3)
+    assert hard < 1e-3
+
+
 def test_chance_draws_one_zone_and_both_come_up():
     tones = (441, 882)
     zones = [Zone(wave(sine(hz, seconds=0.05)), chance=(0.5 * i, 0.5 * i + 0.5)) for i, hz in enumerate(tones)]

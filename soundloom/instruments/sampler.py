@@ -96,6 +96,8 @@ class Sampler(AbstractPolyphonic):
             self._silence(state, (rows["active"] == 1) & np.isin(rows["silenced_by"], list(groups)))
         for state.zone in chosen:
             super()._on(state, event)
+        if not chosen:
+            state.serial += 1  # the next note has luck of its own
 
     def _chosen(self, state: Playing, event: Event) -> list[int]:
         """The zones of a note, those left out whose turn or luck it is not."""
@@ -117,7 +119,9 @@ class Sampler(AbstractPolyphonic):
         row["piece"] = pieces.of_zone[state.zone]
         away = zone.key_tracking * (key - zone.pitch) + zone.tune
         row["semitones"] = away + 12 * math.log2(pieces.rate_hz[state.zone] / rate)
-        loudness = values["velocity_db"] * zone.velocity_tracking * math.log10(event.velocity) + zone.gain_db
+        tracking = zone.velocity_tracking
+        touch = event.velocity if tracking >= 0 else max(1 - event.velocity, 1 / 127)
+        loudness = values["velocity_db"] * abs(tracking) * math.log10(touch) + zone.gain_db
         pan = (1 + min(max(zone.pan, -1.0), 1.0)) * math.pi / 4  # equal power, 1 in the middle
         row["left"], row["right"] = (
             math.sqrt(2) * 10 ** (loudness / 20) * part for part in (math.cos(pan), math.sin(pan))

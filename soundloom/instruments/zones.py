@@ -75,9 +75,9 @@ class Zone:
 
     `pitch` is the key, maybe a fractional one, at which it plays as recorded; each key away moves it by `key_tracking`
     semitones, and `tune` all of them. `start` and `end` are frames (None: all of it). `pan` goes from -1 to 1. At a
-    `velocity_tracking` of 0 the velocity does not change the level. Zones with `turns` > 1 take turns; those with a
-    range in `chance` are drawn. A zone silences those whose `silenced_by` is its `group`, where that is not 0. A
-    `one_shot` plays on after its key.
+    `velocity_tracking` of 0 the velocity does not change the level, below it the softest touch is the loudest. Zones
+    with `turns` > 1 take turns; those with a range in `chance` are drawn. A zone silences those whose `silenced_by` is
+    its `group`, where that is not 0. A `one_shot` plays on after its key.
     """
 
     waveform: Waveform
