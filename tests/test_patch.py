@@ -13,7 +13,7 @@ from soundloom.instruments.base import Event
 from soundloom.instruments.controls import events as meant
 from soundloom.instruments.generalmidi import DRUMS, PATCHES
 from soundloom.instruments.opening import Opener
-from soundloom.performing import arranged, cast, entries, read_score
+from soundloom.performing import Cast, arranged, cast, entries, read_score
 from soundloom.render import perform
 from soundloom.score import Control, Note, Score
 
@@ -63,6 +63,21 @@ def test_a_patchs_controls_are_turned_from_where_the_knob_stands():
     assert (room.param, room.value) == ("reverb.mix", 1.0)
 
 
+def test_a_knob_that_was_set_by_hand_is_turned_from_there():
+    """So is an effect's: the wheel at rest leaves all as it was."""
+    playable = Opener().opened("subtractive,cutoff_hz=800,vibrato_cents=20")
+    (rest,), (middle,) = (meant(Control(0, "cc", value, n), playable.routes) for value, n in ((0.0, 1), (0.5, 74)))
+    assert (rest.param, rest.value) == ("vibrato_cents", pytest.approx(20))
+    assert (middle.param, middle.value) == ("cutoff_hz", pytest.approx(800))
+    playable = patches.build(
+        patches.parsed(MINE.encode(), where="mine"), settings={"cutoff_hz": 500, "reverb.mix": 0.6}
+    )
+    (cutoff,), (room,) = (meant(Control(0, "cc", 0.0, number), playable.routes) for number in (1, 20))
+    assert (cutoff.value, room.value) == (pytest.approx(500), pytest.approx(0.6))
+    (room,) = meant(Control(0, "cc", 0.0, 20), patches.build(patches.parsed(MINE.encode(), where="mine")).routes)
+    assert room.value == pytest.approx(0.25)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -76,6 +91,15 @@ def test_a_patchs_controls_are_turned_from_where_the_knob_stands():
         (('name = "Mine"', 'name = "Mine"\nengin = 3'), "did you mean engine"),
         (('name = "Mine"', "name = "), "is no patch"),
         (("to = 4000.0", "to = 1.0"), "from 20 to 20000"),
+        (('name = "Mine"', 'name = "Mine"\nvoices = 0'), "voices is 0: it goes from 1"),
+        (('name = "Mine"', 'name = "Mine"\nvoices = 10000000'), "voices is 1e\\+07"),
+        (('name = "Mine"', 'name = "Mine"\ngain_db = nan'), "gain_db is nan"),
+        (('name = "Mine"', 'name = "Mine"\nroom = 1.5'), "room is 1.5"),
+        (("cutoff_hz = 900", 'cutoff_hz = "high"'), "cutoff_hz is 'high', which is no number"),
+        (("mix = 0.25", 'mix = "much"'), "reverb.mix is 'much', which is no number"),
+        (('effect = "reverb"', "effect = 3"), "has no name"),
+        (("[controls.modulation]", "[controls]\npressure = 3\n[controls.modulation]"), "write a param"),
+        (("[controls.cc20]", '[controls."cc²"]'), "there is no control 'cc²'"),
     ],
 )
 def test_what_is_wrong_with_a_patch_is_said(change, words):
@@ -85,7 +109,8 @@ def test_what_is_wrong_with_a_patch_is_said(change, words):
 
 def test_a_file_that_is_no_patch_is_refused(tmp_path):
     (tmp_path / "noise.toml").write_bytes(bytes(range(256)))
-    for name in ("noise.toml", "none.toml"):
+    (tmp_path / "long.toml").write_text(MINE + "# and so on\n" * 10_000)
+    for name in ("noise.toml", "none.toml", "long.toml"):
         with pytest.raises(ConfigError, match=name.partition(".")[0]):
             patches.load(tmp_path / name)
 
@@ -119,7 +144,9 @@ def test_few_words_open_what_they_name(tmp_path):
     (tmp_path / "mine.toml").write_text(MINE)
     (tmp_path / "cloud.toml").write_text('name = "Cloud"\nengine = "granular"\nsource = "note.wav"\n')
     (tmp_path / "tape.toml").write_text('name = "Tape"\nengine = "sampler"\nsource = "patch:warm-pad"\n')
+    (tmp_path / "font.toml").write_text('name = "Font"\nengine = "sampler"\nsource = "font.sf2,programme=3"\n')
     (tmp_path / "wrong.toml").write_text('name = "Wrong"\nengine = "fm"\nsource = "note.wav"\n')
+    (tmp_path / "font.sf2").write_bytes(b"RIFF")
     opener = Opener()
     for text in ("note.wav", "kit", "mine.toml,cutoff_hz=500,reverb.mix=0.5", "cloud.toml", "tape.toml"):
         instrument = opener.opened(text, folder=tmp_path).instrument
@@ -133,6 +160,14 @@ def test_few_words_open_what_they_name(tmp_path):
         ("subtractive,cutoff_hz=high", "no number"),
         ("mine.toml,delay.mix=1", "no effect"),
         ("wrong.toml", "plays no source"),
+        ("", "names no instrument"),
+        (",cutoff_hz=800", "names no instrument"),
+        ("subtractive,label=kick", "has no label"),
+        ("patch:warm-pad,program=3", "has no program"),
+        ("note.wav,program=3", "means nothing to 'note.wav'"),
+        ("kit,bank=1", "means nothing to 'kit'"),
+        ("font.toml", "no programme"),
+        ("font.sf2,program=1.5", "no program"),
     ):
         with pytest.raises(ConfigError, match=words):
             opener.opened(text, folder=tmp_path)
@@ -163,6 +198,25 @@ def test_a_piece_is_as_loud_as_asked_and_its_stems_add_up():
     np.testing.assert_allclose(mix, made.sound.samples, atol=2e-3)
     left, right = made.stems["01 pluck"].samples.astype(np.float64)
     assert 10 * np.log10(np.mean(left**2) / np.mean(right**2)) > 5
+
+
+@pytest.mark.parametrize("lufs", [-75.0, float("nan"), float("-inf"), 3.0])
+def test_a_loudness_that_no_piece_has_is_refused(lufs):
+    """Of silence nothing says how loud it is: a master that was asked for it would go up and up."""
+    opener = Opener()
+    with pytest.raises(ConfigError, match="from -60 to 0"):
+        perform(read_score("C4"), arranged(read_score("C4"), cast(["pluck"], opener), opener), lufs=lufs)
+
+
+def test_parts_are_named_as_files_may_be():
+    opener = Opener()
+    one = patches.build(patches.parsed(b'name = "../../Up 1/2"\nengine = "pluck"', where="one"))
+    other = patches.build(patches.Patch("x" * 500, engine="pluck"))
+    score = Score((Note(0, 0.1, 60, channel=0), Note(0, 0.1, 60, channel=1), Note(0, 0.1, 62, channel=1, program=3)))
+    made = perform(score, arranged(score, Cast({0: one}, other), opener), stems=True, lufs=None)
+    first, second, third, room = made.stems
+    assert (first, second, room) == ("00 ..-..-Up 1-2", "01 " + "x" * 60, "room")
+    assert third == second + " 2"
 
 
 def test_any_midi_file_sounds_at_once(tmp_path):

@@ -12,6 +12,7 @@ from soundloom.audio import Waveform
 from soundloom.errors import ConfigError
 from soundloom.instruments import tables, wavetable
 from soundloom.instruments.base import Event
+from soundloom.instruments.opening import Opener
 from soundloom.instruments.wavetable import Wavetable
 
 N = 32768
@@ -47,6 +48,12 @@ def test_files_are_read_as_they_are_meant(tmp_path, frame, said):
         found = amplitudes(play(synth, [Event(0, "on", 1, pitch, 1.0)], N + 4000), hz, range(1, 6))
         assert found[k] == pytest.approx(np.sqrt(2) * tables.LEVEL, rel=0.002)
         assert np.delete(found, k).max() < 1e-4
+
+
+def test_a_patch_plays_a_file_in_the_frames_that_it_says_it_has(tmp_path):
+    wav(tmp_path / "waves.wav", sines(4, 1024), 1024)
+    (tmp_path / "mine.toml").write_text('name = "Mine"\nengine = "wavetable"\nsource = "waves.wav"\n')
+    assert Opener().opened("mine.toml", folder=tmp_path).instrument.tables.count.tolist() == [4]
 
 
 def test_a_single_cycle_of_any_length_is_a_table():

@@ -50,22 +50,24 @@ class Opener:
     def opened(self, text: str, *, folder: Path = Path()) -> Playable:
         """What plays, from one text; paths are looked for from `folder` on. `ConfigError` where there is nothing."""
         name, *pairs = (part.strip() for part in text.split(","))
-        words = dict(pair.split("=", 1) for pair in pairs if pair.partition("=")[0] in WORDS)
-        place = [pair for pair in pairs if pair.partition("=")[0] in PLACES]
-        knobs = patches.numbers([p for p in pairs if p.partition("=")[0] not in (*WORDS, *PLACES)], where=text)
-        if name.startswith(SHIPPED):
-            return self._patch(patches.named(name.removeprefix(SHIPPED)), knobs, folder)
-        if name in ENGINES:
-            return patches.build(Patch(name=name, engine=name), settings=knobs)
+        if not name:
+            raise ConfigError(f"'{text}' names no instrument: an engine, a patch or a folder comes first")
+        said = {pair: pair.partition("=")[0].strip() for pair in pairs}
+        words = [pair for pair in pairs if said[pair] in WORDS]
+        place = [pair for pair in pairs if said[pair] in PLACES]
+        knobs = patches.numbers([pair for pair in pairs if said[pair] not in (*WORDS, *PLACES)], where=text)
         path = folder / name
+        if name.startswith(SHIPPED):
+            return self._patch(_told(patches.named(name.removeprefix(SHIPPED)), words + place), knobs, folder)
+        if name in ENGINES:
+            return self._patch(_told(Patch(name, engine=name), words + place), knobs, folder)
         if path.suffix.lower() == ".toml":
-            return self._patch(patches.load(path), knobs, path.parent)
+            return self._patch(_told(patches.load(path), words + place), knobs, path.parent)
         if (path / "config.json").is_file():
-            patch = Patch(path.name, NEURAL, source=name)
-            patch = replace(patch, label=words.get("label", ""), played_as=words.get("played_as", ""))
-            return self._run(patch, path, knobs)
+            return self._run(_told(Patch(path.name, NEURAL, source=name), words + place), path, knobs)
         if path.exists():
-            return self._patch(Patch(path.stem, "sampler", source=",".join([name, *place])), knobs, folder)
+            patch = Patch(path.stem, "sampler", source=",".join([name, *place]))
+            return self._patch(_told(patch, words), knobs, folder)
         known = did_you_mean(name, [*ENGINES, *(SHIPPED + one for one in patches.shipped())])
         raise ConfigError(
             f"there is no instrument '{name}': {known} The folder of a trained run or of sounds plays too, and .sfz, "
@@ -90,17 +92,20 @@ class Opener:
         own = {**patch.parameters, **knobs}
         inner = {key: value for key, value in own.items() if "." not in key}
         instrument = neural(path, inner, self, patch)
-        return patches.finished(patch, instrument, {key: value for key, value in own.items() if "." in key})
+        return patches.finished(patch, instrument, own)
 
     def _source(self, patch: Patch, folder: Path) -> Any:
-        """What an engine plays from: a `Keymap` for the sampler, a recording for all others."""
+        """What an engine plays from: a `Keymap` for the sampler, a recording for all others.
+
+        A wavetable's file goes as it is: it says itself how long its frames are.
+        """
         name, *pairs = (part.strip() for part in patch.source.split(","))
         path = folder / name
         if patch.engine == "sampler":
             return self._keymap(name, path, pairs)
         if name.startswith(SHIPPED) or (path / "config.json").is_file():
             return self._recorded(patch.source, folder, [SOURCE_PITCH])[0][0]
-        return read(path)
+        return path if patch.engine == "wavetable" else read(path)
 
     def _keymap(self, name: str, path: Path, pairs: Sequence[str]) -> Keymap:
         """A sampled instrument from its file, or spread from a folder, a single sound, or what another one plays."""
@@ -116,6 +121,15 @@ class Opener:
             return spread(
                 [Sound(*one) for one in self._recorded(",".join([name, *pairs]), path.parent, keys)], name=name
             )
+        if path.suffix.lower() == ".sf2":
+            from soundloom.instruments.sf2 import load as load_sf2
+
+            numbers = patches.numbers(pairs, where=name)
+            if wrong := [key for key, value in numbers.items() if key not in PLACES or not value.is_integer()]:
+                raise ConfigError(f"'{name}' has no {wrong[0]} as said: a program and a bank by their whole numbers")
+            return load_sf2(path, **{key: int(value) for key, value in numbers.items()})
+        if pairs:
+            raise ConfigError(f"'{pairs[0]}' means nothing to '{name}': SoundFonts have programs, trained runs labels")
         if path.is_dir():
             from soundloom.instruments.folders import load as load_folder
 
@@ -124,11 +138,6 @@ class Opener:
             from soundloom.instruments.sfz import load as load_sfz
 
             return load_sfz(path)
-        if path.suffix.lower() == ".sf2":
-            from soundloom.instruments.sf2 import load as load_sf2
-
-            numbers = patches.numbers(pairs, where=name)
-            return load_sf2(path, **{key: int(value) for key, value in numbers.items()})
         return spread([Sound(read(path), SOURCE_PITCH)], name=path.stem)
 
     def _recorded(self, text: str, folder: Path, pitches: Sequence[float]) -> list[tuple[Waveform, float]]:
@@ -142,6 +151,18 @@ class Opener:
             block, _ = instrument.process(instrument.init_state(SOURCE_RATE, seed=self.seed), [on, off], n)
             made.append((Waveform(np.ascontiguousarray(block), SOURCE_RATE), pitch))
         return made
+
+
+def _told(patch: Patch, pairs: Sequence[str]) -> Patch:
+    """A patch of a trained run with what is said of it in words; nothing else understands any."""
+    words = {key.strip(): value.strip() for key, _, value in (pair.partition("=") for pair in pairs)}
+    wrong = next((key for key in words if patch.engine != NEURAL or key not in WORDS), None)
+    if wrong is not None:
+        raise ConfigError(f"{patch.name} has no {wrong}: SoundFonts have a program and a bank, trained runs a label")
+    empty = next((key for key, value in words.items() if not value), None)
+    if empty is not None:
+        raise ConfigError(f"the {empty} of {patch.name} is not said: write it as in {empty}=kick")
+    return replace(patch, label=words.get("label", patch.label), played_as=words.get("played_as", patch.played_as))
 
 
 def neural(path: Path, knobs: dict[str, float], opener: Opener, patch: Patch) -> AbstractInstrument:

@@ -21,6 +21,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from soundloom.paths import replacing
 
 CONTROLS = {"modulation": MODULATION, "pressure": PRESSURE}  # and any controller by its number, as in "cc74"
 LARGEST = 1 << 16  # bytes of a patch file
+MOST_VOICES = 512
+SOFTEST_DB, LOUDEST_DB = -60.0, 24.0
 
 
 @dataclass(frozen=True)
@@ -64,15 +67,25 @@ class Patch:
     controls: Mapping[str, Any] = field(default_factory=dict)
     effects: tuple[Any, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name, low, high in (("voices", 1, MOST_VOICES), ("gain_db", SOFTEST_DB, LOUDEST_DB), ("room", 0, 1)):
+            if not low <= getattr(self, name) <= high:
+                raise ConfigError(f"{self.name}: {name} is {getattr(self, name):g}: it goes from {low:g} to {high:g}")
+        if not isinstance(self.effects, tuple):
+            raise ConfigError(f"{self.name}: effects are tables: write [[effects]] before each")
+        _checked(self.parameters, where=f"{self.name}: parameters")
+
 
 def load(path: Path | str) -> Patch:
     """A patch from its file; `ConfigError` where it is none."""
     path = Path(path)
     try:
         with open(path, "rb") as file:
-            content = file.read(LARGEST)
+            content = file.read(LARGEST + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from None
+    if len(content) > LARGEST:
+        raise ConfigError(f"{path.name} has more than {LARGEST >> 10} KiB: that is no patch")
     return parsed(content, where=path.name)
 
 
@@ -116,35 +129,48 @@ def build(patch: Patch, *, source: Any = None, settings: Mapping[str, float] | N
         if source is None
         else engine(patch.engine)(inner, voices=patch.voices, source=source)
     )
-    return finished(patch, instrument, {key: value for key, value in own.items() if "." in key})
+    return finished(patch, instrument, own)
 
 
-def finished(patch: Patch, instrument: AbstractInstrument, settings: Mapping[str, float] | None = None) -> Playable:
-    """An instrument with a patch's effects after it and its controls on it; `settings` are the effects' knobs."""
-    settings = dict(settings or {})
+def finished(patch: Patch, instrument: AbstractInstrument, settings: Mapping[str, float]) -> Playable:
+    """An instrument with a patch's effects after it and its controls on it. `settings` say where its knobs stand, and
+    those of the effects, as in "reverb.mix", over what the patch says."""
+    own = dict(settings)
     effects = []
     for number, table in enumerate(patch.effects):
-        if not isinstance(table, Mapping) or "effect" not in table:
+        if not isinstance(table, Mapping) or not isinstance(table.get("effect"), str):
             raise ConfigError(f'{patch.name}: effect {number + 1} has no name: write effect = "reverb"')
         name = table["effect"]
-        knobs = {key: value for key, value in table.items() if key != "effect"}
-        knobs |= {key.partition(".")[2]: settings.pop(key) for key in list(settings) if key.partition(".")[0] == name}
+        said = {f"{name}.{key}": value for key, value in table.items() if key != "effect"}
+        own = _checked(said, where=f"{patch.name}: effect {number + 1}") | own
+        knobs = {key.removeprefix(f"{name}."): own[key] for key in own if key.startswith(f"{name}.")}
         effects.append((name, effect(name)(knobs)))
-    if settings:
-        raise ConfigError(f"{patch.name} has no effect for '{next(iter(settings))}'")
+    stray = next((key for key in own if "." in key and key.partition(".")[0] not in dict(effects)), None)
+    if stray is not None:
+        raise ConfigError(f"{patch.name} has no effect for '{stray}'")
     if effects:
         instrument = Chain(instrument, effects)
-    return Playable(patch.name, instrument, _routes(patch, instrument), patch.gain_db, patch.room)
+    return Playable(patch.name, instrument, _routes(patch, instrument, own), patch.gain_db, patch.room)
 
 
-def _routes(patch: Patch, instrument: AbstractInstrument) -> dict[int, Route]:
-    own = {param.name: patch.parameters.get(param.name, param.default) for param in instrument.params}
+def _checked(values: Mapping[str, Any], *, where: str) -> dict[str, float]:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise ConfigError(f"{where}: {name} is {value!r}, which is no number")
+    return dict(values)
+
+
+def _routes(patch: Patch, instrument: AbstractInstrument, settings: Mapping[str, float]) -> dict[int, Route]:
+    """What controllers turn, from where the knobs stand."""
+    own = {param.name: settings.get(param.name, param.default) for param in instrument.params}
     params = {param.name: param for param in instrument.params}
     routes = usual_routes(instrument, own)
     for key, turn in patch.controls.items():
-        number = CONTROLS.get(key, int(key[2:]) if key.startswith("cc") and key[2:].isdigit() else None)
+        number = CONTROLS.get(key, int(key[2:]) if key.startswith("cc") and key[2:].isdecimal() else None)
         if number is None:
             raise ConfigError(f"{patch.name}: there is no control '{key}': {did_you_mean(key, [*CONTROLS, 'cc74'])}")
+        if not isinstance(turn, Mapping):
+            raise ConfigError(f"{patch.name}: controls.{key} is {turn!r}: write a param, and what it goes to")
         turn = from_dict(Turn, turn, where=f"{patch.name}: controls.{key}")
         if turn.param not in params:
             raise ConfigError(f"{patch.name}: no parameter '{turn.param}': {did_you_mean(turn.param, params)}")
