@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.signal
 from contract import RATE, play
 from oracles import cents, measured_hz, spectrum_db
 
@@ -23,6 +24,43 @@ def test_in_tune_over_the_keyboard(settings, sample_rate):
         skip = 15_000 if hz < 600 else 500  # until the body, which has pitches of its own, has rung out
         audio = play(Pluck(settings), [Event(0, "on", 1, pitch, 1.0)], skip + n, sample_rate=sample_rate)[skip:]
         assert abs(cents(measured_hz(audio, hz, sample_rate), hz)) < 1, pitch
+
+
+def partial(audio, hz):
+    return abs(np.sum(np.hanning(len(audio)) * audio * np.exp(-2j * np.pi * hz / RATE * np.arange(len(audio)))))
+
+
+@pytest.mark.parametrize("pitch", [40.0, 57.0, 76.0, 93.0])
+@pytest.mark.parametrize("bend", [2.0, -2.0, 0.37])
+def test_a_bent_string_is_in_tune_and_goes_on(pitch, bend):
+    """Bent in full swing, up and down: in tune after it, its fundamental as loud as if it had not been bent."""
+    settings = {"decay_s": 4.0, "damping": 0.05, "body": 0.0}
+    on, wheel = Event(0, "on", 1, pitch, 1.0), Event(10_000, "bend", value=bend)
+    bent = play(Pluck(settings), [on, wheel], 40_000)[16_000:]
+    plain = play(Pluck(settings), [on], 40_000)[16_000:]
+    before, after = (440 * 2 ** ((at - 69) / 12) for at in (pitch, pitch + bend))
+    assert abs(cents(measured_hz(bent, after), after)) < 0.2
+    assert 20 * np.log10(partial(bent, after) / partial(plain, before)) == pytest.approx(0, abs=0.5)
+
+
+def test_a_bend_does_not_crackle():
+    """A dull string, bent by a tone within milliseconds: what appears above 6 kHz is 60 dB below it."""
+    settings = {"brightness": 0.0, "noise": 0.0, "velocity_brightness": 0.0, "damping": 0.6, "body": 0.0}
+    events = [Event(0, "on", 1, 57.0, 1.0), Event(20_000, "bend", value=2.0), Event(24_000, "bend", value=-2.0)]
+    audio = play(Pluck(settings), events, 30_000)
+    high = scipy.signal.sosfilt(scipy.signal.butter(8, 6000, "highpass", fs=RATE, output="sos"), audio)
+    assert np.abs(high[19_000:]).max() < 1e-3 * np.abs(audio[19_000:]).max()
+
+
+def test_the_pitch_of_a_bend_glides():
+    """A hundred small steps of the wheel are one movement: the pitch, read from the phase, never leaves its path."""
+    wheel = [Event(20_000 + 200 * step, "bend", value=step / 50) for step in range(101)]
+    audio = play(Pluck({"decay_s": 20.0, "damping": 0.6, "body": 0.0}), [Event(0, "on", 1, 57.0, 1.0), *wheel], 50_000)
+    low = scipy.signal.sosfiltfilt(scipy.signal.butter(4, 300, fs=RATE, output="sos"), audio)
+    hz = np.gradient(np.unwrap(np.angle(scipy.signal.hilbert(low)))) * RATE / (2 * np.pi)
+    path = np.interp(np.arange(50_000) - 300, [20_000, 40_000], [0.0, 200.0])  # it follows with 5 ms and a little
+    off = cents(np.convolve(hz, np.ones(400) / 400, "same"), 220.0) - path
+    assert np.abs(off[21_000:45_000]).max() < 6
 
 
 def test_string_decays_in_the_time_asked():
