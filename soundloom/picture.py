@@ -8,6 +8,7 @@ back as it was.
 """
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,7 +118,9 @@ def open_picture(path: Path | str) -> Image.Image:
     """A picture from a file, upright; of an animation the first frame. `PictureError` where it is none."""
     path = Path(path)
     try:
-        picture = Image.open(path)
+        with warnings.catch_warnings():  # of too many pixels, which is said below
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path)
         if picture.width * picture.height > LARGEST:
             raise PictureError(
                 f"'{path.name}' has {picture.width} x {picture.height} pixels: {LARGEST // 10**6} million at most; "

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -361,14 +362,18 @@ def png_header(width: int, height: int) -> bytes:
         (b"", "no picture"),
         (b"RIFF....WAVEfmt ", "no picture; to draw a sound"),
         (png_header(9000, 9000), "9000 x 9000 pixels: 64 million at most"),
+        (png_header(10_000, 9500), "10000 x 9500 pixels"),
         (png_header(100_000, 100_000), "far too many pixels"),
         (png_header(100, 100), "cannot read"),
     ],
 )
 def test_what_is_no_picture_is_refused(tmp_path, content, words):
+    """In one line: the library that reads it has nothing to say beside it."""
     (tmp_path / "x.png").write_bytes(content)
-    with pytest.raises(PictureError, match=words):
-        pictures.open_picture(tmp_path / "x.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(PictureError, match=words):
+            pictures.open_picture(tmp_path / "x.png")
 
 
 def test_what_cannot_sound_or_be_drawn_is_refused(tmp_path):

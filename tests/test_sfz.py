@@ -210,9 +210,11 @@ def test_files_that_break_are_refused_in_words(folder):
         (bomb, "longer than"),
         ("<region>\n" * 20_001, "more than 20000 regions"),
         ("<region> " + " ".join(f"a{i}=1" for i in range(2100)), "different opcodes"),
+        ("<control> set_cc" + "9" * 5000 + "=1\n<region> sample=none.wav locc" + "9" * 5000 + "=1", "no such file"),
     ):
         with pytest.raises(InstrumentError, match=match):
             load(folder, text)
+    assert load(folder, "<region> sample=a.wav key=c" + "9" * 5000).zones[0].pitch == 60
     with pytest.raises(InstrumentError, match=r"cannot read 'none.sfz'"):
         sfz.load(folder / "none.sfz")
 

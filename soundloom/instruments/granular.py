@@ -123,7 +123,7 @@ def _window(shape: float, size_ms: float) -> tuple[float, float, float]:
 
 
 @njit(cache=True, error_model="numpy")
-def _level(v, p, kinship, rate, length):  # type: ignore[no-untyped-def]
+def _level(p, kinship, rate, length):  # type: ignore[no-untyped-def]
     """What brings the sum of overlapping grains to the level of the recording.
 
     The power of a sum is the sum over all pairs of how alike they are: related grains add up as levels do, others as
@@ -146,7 +146,7 @@ def _sow(v, p, grains, kinship, samples):  # type: ignore[no-untyped-def]
     """Write down the grains that are due in the tick that starts now."""
     rate = p.step * 2.0 ** (p.key_tracking * (v.pitch - p.root_pitch) / 12.0)
     if v.stamp != p.stamp:
-        v.level, v.stamp = _level(v, p, kinship, rate, min(p.length, samples / rate)), int(p.stamp)
+        v.level, v.stamp = _level(p, kinship, rate, min(p.length, samples / rate)), int(p.stamp)
     while v.due < v.age + TICK:
         first = 8 * v.number
         onset = v.due + (p.jitter * p.interval * abs(white(v.key, first)) if v.number else 0.0)

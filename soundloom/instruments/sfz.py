@@ -25,14 +25,14 @@ _PLAYED = re.compile(
     r"sample|(lo|hi)?key|pitch_key(center|track)|(lo|hi)vel|amp_veltrack|tune|transpose|volume|amplitude|pan|offset|end"
     r"|delay|loop_(mode|start|end|crossfade)|(amp|fil|pitch)eg_(delay|attack|hold|decay|sustain|release)|(fil|pitch)eg_depth"
     r"|(amp|fil|pitch)lfo_(delay|freq|depth)|cutoff|resonance|fil_type"
-    r"|seq_(length|position)|(lo|hi)rand|group|off_by|trigger|(lo|hi)(hd)?cc\d+|sw_(last|default)|\w+_label"
+    r"|seq_(length|position)|(lo|hi)rand|group|off_by|trigger|(lo|hi)(hd)?cc\d{1,4}|sw_(last|default)|\w+_label"
 )
 _MOVERS = ("fileg", "pitcheg", "amplfo", "fillfo", "pitchlfo")
-_CONTROLLER = re.compile(r"(lo|hi)(?:hd)?cc(\d+)$")
+_CONTROLLER = re.compile(r"(lo|hi)(?:hd)?cc(\d{1,4})$")
 _STARTED = re.compile(r"on_(?:lo|hi)(?:hd)?cc\d+$|start_(?:lo|hi)(?:hd)?cc\d+$")
 _CONTROLLERS_AT = {7: 100.0, 10: 64.0, 11: 127.0}  # where controllers are until they move; all others at 0
 _STEPS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
-_NOTE = re.compile(r"([a-g])([#b]?)(-?\d+)$")
+_NOTE = re.compile(r"([a-g])([#b]?)(-?\d{1,4})$")
 
 
 def load(path: Path | str, *, root: Path | str | None = None) -> Keymap:
@@ -75,7 +75,7 @@ class _Regions:
         self.frames = 0
         self.at = dict(_CONTROLLERS_AT)
         for name, value in parsed.control.items():
-            if match := re.match(r"set_cc(\d+)$", name):
+            if match := re.match(r"set_cc(\d{1,4})$", name):
                 self.at[int(match[1])] = _number(value) or 0.0
         self.shift = int(self._of(parsed.control, "note_offset", -127, 127, 0))
         self.shift += 12 * int(self._of(parsed.control, "octave_offset", -10, 10, 0))
