@@ -71,6 +71,7 @@ class Player:
         self.load = Load()
         self.frames = self.broken = self._told = 0
         self._known: set[str] = set()  # troubles that were told
+        self._late = 0  # pieces that came too late, as they were told
         self.error: Exception | None = None
         self._guard = Guard(sample_rate)
         self._state = self._fresh()
@@ -118,7 +119,8 @@ class Player:
                 close()
 
     def news(self) -> list[str]:
-        """What has happened since it was asked last: knobs that were learnt, instruments in trouble."""
+        """What has happened since it was asked last: knobs that were learnt, instruments in trouble, models that were
+        too slow."""
         found = [self.hands.learnt.popleft() for _ in range(len(self.hands.learnt))]
         if self.broken > self._told:
             found.append(f"note: {self.broken} blocks were no sound, and were left out: an instrument ran away")
@@ -128,6 +130,10 @@ class Player:
             if trouble and trouble not in self._known:
                 self._known.add(trouble)
                 found.append(f"note: {trouble}")
+        late = sum(getattr(instrument, "underruns", 0) for instrument in self._everyone())
+        if late > self._late:
+            found.append(f"note: {late} pieces came too late and were silent: the model does not keep up")
+        self._late = late
         return found
 
     def _fresh(self) -> Any:

@@ -179,6 +179,7 @@ def transform(
         "run": run.folder,
         "transpose": transpose,
         "gaps": transformer.gaps,
+        "overflows": transformer.overflows,
         "codec_latency_ms": late,
         "way_through_ms": 1000 * transformer.latency_s,
     }

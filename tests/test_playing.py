@@ -151,6 +151,9 @@ def test_what_instruments_have_elsewhere_is_started_watched_and_ended():
     inner.trouble = "the model is gone"
     assert one.news() == ["note: the model is gone"]
     assert one.news() == []
+    inner.underruns = 3
+    assert [words.partition(" came")[0] for words in one.news()] == ["note: 3 pieces"]
+    assert one.news() == []
     one.close()
     assert not inner.open
 
