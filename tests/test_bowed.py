@@ -125,6 +125,15 @@ def test_the_pitch_swings_as_asked():
     assert swing[7] == pytest.approx(40, rel=0.15)  # bin 7 of 1.75 s is 4 Hz
 
 
+@pytest.mark.parametrize("semitones", [-12.0, -5.0, 7.0, 12.0])
+def test_it_follows_a_bend_however_far(semitones):
+    for pitch in (43.0, 60.0, 77.0):
+        audio = drawn({}, pitch=pitch, seconds=2.0, events=[Event(RATE // 2, "bend", value=semitones)])
+        assert abs(cents_off(audio[RATE // 4 : RATE // 2], hertz(pitch))) < 5, pitch
+        assert abs(cents_off(audio[3 * RATE // 2 :], hertz(pitch + semitones))) < 3, pitch
+        assert partials_db(audio[3 * RATE // 2 :], hertz(pitch + semitones))[0] > -45, pitch
+
+
 def test_kernels_are_compiled_once():
     shared = (waveguide.travel, waveguide.listen, waveguide.tuned, waveguide.level_out)
     for kernel in (bowed._render, bowed._play, bowed._draw, bowed._resonate, *shared):

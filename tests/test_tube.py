@@ -147,6 +147,15 @@ def test_pitches_beyond_its_reach_are_silent():
         assert np.abs(blown({}, pitch=pitch, seconds=0.2)).max() < 1e-12
 
 
+@pytest.mark.parametrize("semitones", [-12.0, -5.0, 7.0, 12.0])
+def test_it_follows_a_bend_however_far(semitones):
+    for pitch in (43.0, 60.0, 77.0):
+        audio = blown({}, pitch=pitch, seconds=2.0, events=[Event(RATE // 2, "bend", value=semitones)])
+        assert abs(cents_off(audio[RATE // 4 : RATE // 2], hertz(pitch))) < 5, pitch
+        assert abs(cents_off(audio[3 * RATE // 2 :], hertz(pitch + semitones))) < 3, pitch
+        assert partials_db(audio[3 * RATE // 2 :], hertz(pitch + semitones))[0] > -45, pitch
+
+
 def test_kernels_are_compiled_once():
     for kernel in (tube._render, tube._play, tube._breathe, tube._block_dc, waveguide.travel, waveguide.listen):
         assert len(kernel.signatures) <= 1, kernel

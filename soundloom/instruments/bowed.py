@@ -28,6 +28,7 @@ from soundloom.instruments.waveguide import (
     level_out,
     line_samples,
     listen,
+    remembered,
     table_places,
     travel,
     tuned,
@@ -67,6 +68,10 @@ class Bowed(AbstractPolyphonic):
     row = np.dtype(ROW)
 
     def _derive(self, values: Mapping[str, float], sample_rate: int) -> NDArray[Any]:
+        # Near the bridge a little force is enough, and soon too much (Schelleng, "The bowed string and the player",
+        # 1973).
+        away = values["position"] / 0.14
+        least, most = min(0.06 * max(away, 1) ** 8, 0.4), min(0.3 * away**2, 0.5)
         derived = dict(values)
         derived |= {
             "rise": TICK / (values["attack_s"] * sample_rate),
@@ -74,10 +79,7 @@ class Bowed(AbstractPolyphonic):
             "lift_factor": tick_factor(0.03, sample_rate),  # the bow leaves the string: what rings, rings on
             "gain": 10 ** (values["gain_db"] / 20),
             "smoothing": 1 - math.exp(-TICK / (0.005 * sample_rate)),  # knobs and bend glide in 5 ms
-            # Near the bridge a little force is enough, and soon too much (Schelleng, "The bowed string and the
-            # player", 1973).
-            "least": min(0.06 * max(values["position"] / 0.14, 1) ** 8, 0.4),
-            "most": min(0.3 * (values["position"] / 0.14) ** 2, 0.5),
+            "sharp": least * (most / least) ** values["pressure"],
         }
         tables: dict[str, Any] = {
             # What the bow adds, as a part of its speed against the string: all of it while it sticks, less the faster
@@ -87,7 +89,8 @@ class Bowed(AbstractPolyphonic):
             "damping": [1 / quality for _, quality, _ in BODY],
             "levels": [level / quality for _, quality, level in BODY],
         }
-        dtype = [(name, "f8") for name in derived] + [(name, "f8", len(table)) for name, table in tables.items()]
+        dtype: list[Any] = [(name, "f8") for name in derived]
+        dtype += [(name, "f4" if name == "table" else "f8", len(table)) for name, table in tables.items()]
         return np.array([(*derived.values(), *tables.values())], dtype=dtype)
 
     def _init_after(self, derived: NDArray[Any]) -> NDArray[np.float64]:
@@ -97,7 +100,7 @@ class Bowed(AbstractPolyphonic):
         _resonate(block[0], state.after, state.derived)
 
     def _memory_samples(self, sample_rate: int) -> int:
-        return TICK + 2 * line_samples(sample_rate)
+        return TICK // 2 + line_samples(sample_rate)  # of numbers half as long: see `_render`
 
     def _start(self, state: Voices, slot: int, event: Event) -> None:
         row, knobs, rate = state.rows[slot], state.values, state.sample_rate
@@ -108,37 +111,38 @@ class Bowed(AbstractPolyphonic):
             return
         row["pitch"], row["bent"], row["velocity"] = event.pitch, state.bend, event.velocity
         row["fade"] = row["start"] = row["touch"] = 1.0
-        row["keep_near"], row["keep_far"] = NUT, BRIDGE
+        row["keep_near"], row["keep_far"], row["sharp"] = NUT, BRIDGE, state.derived[0]["sharp"]
         bright = knobs["brightness"] * (1 - knobs["velocity_brightness"] * (1 - event.velocity))
         cutoff_hz = max(1800 * 7**bright, (3.5 + 1.5 * bright) * hz)
         row["end"] = 1 - math.exp(-2 * math.pi * min(cutoff_hz / rate, 0.45))
-        position = knobs["position"]
-        row["near"] = max(2, round(position * (rate / hz - 1)))
-        row["width"] = max(position, 1.5 * hz / rate)
-        row["far"] = tuned(row, pitch, float(rate), line_samples(rate))
+        row["share"] = knobs["position"]
+        row["near"] = max(2, round(row["share"] * (rate / hz - 1)))
+        row["width"] = max(row["share"], 1.5 * hz / rate)
+        row["at"] = remembered(rate / hz, line_samples(rate))
+        row["far"] = tuned(row, pitch, 0.0, float(rate))
         row["gain"] = state.derived[0]["gain"] * event.velocity
 
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        _render(rows, memory, state.derived, state.bend, float(state.sample_rate), out[0])
+        _render(rows, memory.view(np.float32), state.derived, state.bend, float(state.sample_rate), out[0])
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
 def _draw(v, rosin, drive, desk):  # type: ignore[no-untyped-def]
     """A tick of the bow's speed onto the `desk`, its roughness, and at the start of a note slips in time with it."""
-    step = (drive - v.drive) / TICK
-    push = FIRM * v.start / v.width
-    turn = 1.0 / v.period
+    level, step = np.float32(v.drive), np.float32((drive - v.drive) / TICK)
+    push, width = np.float32(FIRM * v.start / v.width), np.float32(v.width)
+    phase, turn = np.float32(v.phase), np.float32(1.0 / v.period)
     for j in range(TICK):
-        desk[DRIVE + j] = 1.0 + 0.15 * rosin * white(v.key, v.age + j)
-        turns = v.phase + j * turn
-        desk[j] = push if turns - math.floor(turns) < v.width else 0.0
+        desk[j] = 1.0 + 0.15 * rosin * white(v.key, v.age + j)
     for j in range(TICK):
-        desk[DRIVE + j] = (v.drive + j * step) * (desk[DRIVE + j] - desk[j])
+        turns = phase + np.float32(j) * turn
+        slip = push if turns - np.floor(turns) < width else np.float32(0)
+        desk[DRIVE + j] = (level + np.float32(j) * step) * (desk[j] - slip)
     v.drive = drive
 
 
 @njit(cache=True, error_model="numpy")
-def _play(v, p, bend, sample_rate, room):  # type: ignore[no-untyped-def]
+def _play(v, p, bend, sample_rate):  # type: ignore[no-untyped-def]
     """What the player does until the end of the next tick: (how much the bow touches, samples to the far end)."""
     v.env, v.stage = envelope_tick(v.env, v.stage, v.held, p.rise, 1.0, 1.0, p.release_factor)
     touch = 1.0
@@ -150,9 +154,8 @@ def _play(v, p, bend, sample_rate, room):  # type: ignore[no-untyped-def]
     if p.vibrato_cents > 0:
         seconds = v.age / sample_rate
         swing = 0.01 * p.vibrato_cents * math.sin(2 * math.pi * p.vibrato_hz * seconds) * min(seconds / 0.4, 1.0)
-    sharp = p.least * (p.most / p.least) ** p.pressure
-    v.sharp = sharp if v.age == 0 else v.sharp + (sharp - v.sharp) * p.smoothing
-    return touch, tuned(v, v.pitch + v.bent + swing, sample_rate, room)
+    v.sharp += (p.sharp - v.sharp) * p.smoothing
+    return touch, tuned(v, v.pitch + v.bent, swing, sample_rate)
 
 
 @njit(cache=True, error_model="numpy")
@@ -161,7 +164,7 @@ def _render(rows, memory, params, bend, sample_rate, out):  # type: ignore[no-un
     p = params[0]
     n = len(out)
     size = (memory.shape[1] - TICK) // 2
-    desk = np.empty(DESK)
+    desk = np.zeros(DESK, np.float32)
     for i in range(len(rows)):
         v = rows[i]
         line = memory[i, :TICK]
@@ -170,13 +173,15 @@ def _render(rows, memory, params, bend, sample_rate, out):  # type: ignore[no-un
         while at < n and v.active == 1:
             if v.age % TICK == 0:
                 faded = v.fade
-                touch, far_end = _play(v, p, bend, sample_rate, size)
+                touch, far_end = _play(v, p, bend, sample_rate)
                 _draw(v, p.rosin, v.env, desk)
                 travel(v, p.table, near, far, desk, far_end, touch)
                 tracking = 0.5 / v.period  # well below the pitch: the bow moves the whole string as well
+                mean = v.mean
                 for j in range(TICK):
-                    v.mean += tracking * (desk[WAVE + j] - v.mean)
-                    line[j] = (desk[WAVE + j] - v.mean) * v.width
+                    mean += tracking * (desk[WAVE + j] - mean)
+                    line[j] = (desk[WAVE + j] - mean) * v.width
+                v.mean = mean
                 listen(v, desk)
                 level_out(v, line, v.gain + (p.gain * v.velocity - v.gain) * p.smoothing, faded)
                 v.over = 1 if v.fade < SILENT else 0

@@ -30,6 +30,7 @@ from soundloom.instruments.waveguide import (
     level_out,
     line_samples,
     listen,
+    remembered,
     table_places,
     travel,
     tuned,
@@ -80,7 +81,7 @@ class Tube(AbstractPolyphonic):
         # The softest breath makes up for the losses: small waves grow by width (3 d - 1) / (2 sqrt d) of themselves.
         root = MARGIN / width
         derived["softest"] = ((root + math.sqrt(root * root + 3)) / 3) ** 2
-        dtype = [(name, "f8") for name in derived] + [("table", "f8", POINTS)]
+        dtype = [(name, "f8") for name in derived] + [("table", "f4", POINTS)]
         return np.array([(*derived.values(), _reed(width))], dtype=dtype)
 
     def _init_after(self, derived: NDArray[Any]) -> NDArray[np.float64]:
@@ -90,7 +91,7 @@ class Tube(AbstractPolyphonic):
         _block_dc(block[0], state.after, state.derived[0]["dc"])
 
     def _memory_samples(self, sample_rate: int) -> int:
-        return TICK + 2 * line_samples(sample_rate)
+        return TICK // 2 + line_samples(sample_rate)  # of numbers half as long: see `_render`
 
     def _start(self, state: Voices, slot: int, event: Event) -> None:
         row, knobs, rate = state.rows[slot], state.values, state.sample_rate
@@ -105,12 +106,14 @@ class Tube(AbstractPolyphonic):
         # Three harmonics at least come back from the bell: fewer do not hold a note.
         cutoff_hz = max(700 * 8 ** knobs["brightness"], 3 * hz)
         row["end"] = 1 - math.exp(-2 * math.pi * min(cutoff_hz / rate, 0.45))
-        row["near"] = max(2, round((0.5 - 0.14 * knobs["bore"]) * (rate / hz - 1)))
-        row["far"] = tuned(row, pitch, float(rate), line_samples(rate))
+        row["share"] = 0.5 - 0.14 * knobs["bore"]
+        row["near"] = max(2, round(row["share"] * (rate / hz - 1)))
+        row["at"] = remembered(rate / hz, line_samples(rate))
+        row["far"] = tuned(row, pitch, 0.0, float(rate))
         row["gain"] = state.derived[0]["gain"] * event.velocity
 
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        _render(rows, memory, state.derived, state.bend, float(state.sample_rate), out[0])
+        _render(rows, memory.view(np.float32), state.derived, state.bend, float(state.sample_rate), out[0])
 
 
 def _reed(width: float) -> NDArray[np.float64]:
@@ -130,17 +133,17 @@ def _reed(width: float) -> NDArray[np.float64]:
 def _breathe(v, breath, drive, desk):  # type: ignore[no-untyped-def]
     """A tick of breath onto the `desk`: its pressure, its noise, and at the start of a note the note itself."""
     phase, turn = np.float32(v.phase), np.float32(1.0 / v.period)
+    level, step, start = np.float32(v.drive), np.float32((drive - v.drive) / TICK), np.float32(v.start)
     for j in range(TICK):
-        desk[DRIVE + j] = 1.0 + 0.6 * breath * white(v.key, v.age + j)
-        desk[j] = sine(phase + np.float32(j) * turn)
-    step = (drive - v.drive) / TICK
+        desk[j] = 1.0 + 0.6 * breath * white(v.key, v.age + j)
     for j in range(TICK):
-        desk[DRIVE + j] = (v.drive + j * step) * (desk[DRIVE + j] + v.start * desk[j])
+        note = sine(phase + np.float32(j) * turn)
+        desk[DRIVE + j] = (level + np.float32(j) * step) * (desk[j] + start * note)
     v.drive = drive
 
 
 @njit(cache=True, error_model="numpy")
-def _play(v, p, bend, sample_rate, room):  # type: ignore[no-untyped-def]
+def _play(v, p, bend, sample_rate):  # type: ignore[no-untyped-def]
     """What the player does until the end of the next tick: (pressure of the breath, samples to the far end)."""
     v.env, v.stage = envelope_tick(v.env, v.stage, v.held, p.rise, 1.0, 1.0, p.release_factor)
     if v.held == 0:
@@ -150,7 +153,7 @@ def _play(v, p, bend, sample_rate, room):  # type: ignore[no-untyped-def]
     if p.vibrato_cents > 0:
         seconds = v.age / sample_rate
         swing = 0.01 * p.vibrato_cents * math.sin(2 * math.pi * p.vibrato_hz * seconds) * min(seconds / 0.4, 1.0)
-    far_end = tuned(v, v.pitch + v.bent + swing, sample_rate, room)
+    far_end = tuned(v, v.pitch + v.bent, swing, sample_rate)
     # The tongue: a firm start, and the note itself within the breath, over in some eight periods: so that soft notes
     # speak too, and none as its own octave.
     strength = p.pressure * (1.0 - p.velocity_pressure * (1.0 - v.velocity))
@@ -164,7 +167,7 @@ def _render(rows, memory, params, bend, sample_rate, out):  # type: ignore[no-un
     p = params[0]
     n = len(out)
     size = (memory.shape[1] - TICK) // 2
-    desk = np.empty(DESK)
+    desk = np.zeros(DESK, np.float32)
     for i in range(len(rows)):
         v = rows[i]
         line = memory[i, :TICK]
@@ -173,11 +176,11 @@ def _render(rows, memory, params, bend, sample_rate, out):  # type: ignore[no-un
         while at < n and v.active == 1:
             if v.age % TICK == 0:
                 faded = v.fade
-                drive, far_end = _play(v, p, bend, sample_rate, size)
+                drive, far_end = _play(v, p, bend, sample_rate)
                 _breathe(v, p.breath, drive, desk)
                 travel(v, p.table, near, far, desk, far_end, 1.0)
                 for j in range(TICK):  # what the bell lets out, and some of what it throws back
-                    line[j] = desk[WAVE + j] - 0.75 * desk[END + j]
+                    line[j] = desk[WAVE + j] - np.float32(0.75) * desk[END + j]
                 listen(v, desk)
                 level_out(v, line, v.gain + (p.gain * v.velocity - v.gain) * p.smoothing, faded)
                 v.over = 1 if v.fade < SILENT else 0

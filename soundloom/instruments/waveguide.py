@@ -21,29 +21,31 @@ SHORTEST = 16  # samples of a period; the other half of a wave's way needs room 
 POINTS, LOW, HIGH = 2048, -8.0, 8.0  # of a junction's table
 PURE = 0.05  # the part of the power that its lowest partial has, where an instrument speaks as it should
 FARTHEST = 0.04  # how far the player corrects the pitch, as a part of the period
-# Where a tick's steps are on the desk; its first TICK places are for what is soon used up.
-WAVE, END, DRIVE, HERE, THERE = (TICK * place for place in range(1, 6))
-DESK = 6 * TICK
-# What a voice of such an instrument has, besides its own. near, far: samples to an end and back; touch: how much of
-# the junction acts; sharp: how its table is scaled; keep_near, keep_far: what the ends throw back, end: a filter's
-# coefficient; phase: of the pitch that is wanted, in turns; correction: of the period; sounding, period, delay: the
-# pitch with bend and vibrato, its period and how long the filter holds it up; re, im, re2, im2, power: what is heard of
-# that pitch and of all; width: how long a string slips, as a part of a period; mean: of the wave at its bridge.
-ROW: list[tuple[str, str]] = [
-    *FIELDS,
-    *[(name, "i8") for name in ("stage", "over", "near")],
-    *[
-        (name, "f8")
-        for name in ("pitch", "bent", "velocity", "env", "fade", "drive", "gain", "start", "touch", "sharp")
-    ],
-    *[(name, "f8") for name in ("far", "low", "end", "keep_near", "keep_far", "sounding", "period", "delay")],
-    *[(name, "f8") for name in ("phase", "correction", "re", "im", "re2", "im2", "power", "width", "mean")],
-]
+# Where a tick's steps are on the desk, which has room for two ticks each; its first places are for what is soon used.
+WAVE, END, DRIVE, AHEAD, BACK, HERE, THERE = (2 * TICK * place for place in range(1, 8))
+DESK = 2 * TICK * 8
+ONE, TWO, THREE, HALF, SIXTH = (np.float32(c) for c in (1, 2, 3, 0.5, 1 / 6))
+TINY = np.float32(1e-18)  # added to what goes round: it keeps silence out of denormal numbers
+# What a voice of such an instrument has.
+WHOLE = ("stage", "over", "near", "at")  # near: samples to the closer end and back; at: where the lines go on
+PARTS = (
+    *("pitch", "bent", "velocity", "env", "fade", "drive", "gain"),
+    *("start", "width", "mean"),  # how firm the start still is; a bow's slip, as a part of a period; its steady motion
+    *(
+        "touch",
+        "sharp",
+        "share",
+    ),  # how much of the junction acts; its table's scale; its place along the tube or string
+    *("far", "low", "end", "keep_near", "keep_far"),  # samples to the far end, its filter, what the ends throw back
+    *("sounding", "straight", "period", "delay"),  # pitch with its bend, period without and with vibrato, the filter's
+    *("phase", "correction", "re", "im", "re2", "im2", "power"),  # of the pitch that is wanted, and what is heard of it
+)
+ROW: list[tuple[str, str]] = [*FIELDS, *[(name, "i8") for name in WHOLE], *[(name, "f8") for name in PARTS]]
 
 
 def line_samples(sample_rate: int) -> int:
-    """How many places a line has: a power of two, and all of it twice, so that what is read is in one piece."""
-    return 2 << math.ceil(math.log2(sample_rate / LOWEST_HZ))
+    """How many places a line has: it moves along them, and back when it comes to the end."""
+    return 2 * math.ceil(1.1 * sample_rate / LOWEST_HZ) + 16 * TICK
 
 
 def table_places() -> NDArray[np.float64]:
@@ -59,13 +61,25 @@ def held_up(end, period):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def tuned(v, pitch, sample_rate, room):  # type: ignore[no-untyped-def]
-    """Samples to the far end and back at a pitch: what is left of the period."""
+def tuned(v, pitch, swing, sample_rate):  # type: ignore[no-untyped-def]
+    """Samples to the far end and back at a pitch and a vibrato's `swing` from it: what is left of the period. No more
+    than the lines remember."""
     if pitch != v.sounding:
         v.sounding = pitch
-        v.period = sample_rate / (440.0 * 2.0 ** ((pitch - 69.0) / 12.0))
-        v.delay = held_up(v.end, v.period)
-    return min(max(v.period * (1.0 + v.correction) - v.delay - v.near, 3.0), 0.5 * room - 4.0)
+        v.straight = sample_rate / (440.0 * 2.0 ** ((pitch - 69.0) / 12.0))
+        v.delay = held_up(v.end, v.straight)
+    # A bend that goes far takes the near end along, by a sample a tick, so that reed or bow stay where they are.
+    near = max(v.share * (v.straight - 1.0), 2.0)
+    if abs(near - v.near) > 0.1 * near + 1.0:
+        v.near += 1 if near > v.near else -1
+    v.period = v.straight * math.exp(-math.log(2.0) / 12.0 * swing) if swing else v.straight
+    return min(max(v.period * (1.0 + v.correction) - v.delay - v.near, 3.0), v.at - 8.0)
+
+
+@njit(cache=True)
+def remembered(period, places):  # type: ignore[no-untyped-def]
+    """How much of the lines is kept when they move back to their start: room for a bend by an octave."""
+    return int(min(2.0 * period, places / 2 - 10.0 * TICK)) + 2 * TICK
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
@@ -74,17 +88,23 @@ def travel(v, table, near, far, desk, far_end, touch_end):  # type: ignore[no-un
 
     The waves that come back from both ends and what the junction adds are the motion there, and run on past it. The
     junction adds `table` of what the drive is ahead of the waves, as a part of it. The far end is read by Lagrange's
-    polynomial through four samples. No wave is back before it was sent off, so that several samples go side by side
-    through all but the filter.
+    polynomial through four samples. No wave is back before it was sent off, so that `m` samples go side by side
+    through all but the filter. Loops run over whole ticks all the same, since their length is then known: what they
+    write too much is written again before it is read.
     """
-    size = len(near) >> 1
-    mask = size - 1
-    scale = (POINTS - 1) / (HIGH - LOW)
-    far_step, touch_step = (far_end - v.far) / TICK, (touch_end - v.touch) / TICK
-    low, end, keep_near, keep_far = v.low, v.end, v.keep_near, v.keep_far
+    far_step, touch_step = (far_end - v.far) / TICK, np.float32((touch_end - v.touch) / TICK)
+    keep = remembered(v.period, len(near))
+    if v.at > min(2 * keep + 8 * TICK, len(near) - 3 * TICK):
+        first = np.uint64(v.at - keep)
+        for j in range(keep):
+            k = np.uint64(j)
+            near[k], far[k] = near[first + k], far[first + k]
+        v.at = keep
+    keep_near, keep_far, sharp = np.float32(v.keep_near), np.float32(v.keep_far), np.float32(v.sharp)
+    low, end, stay = np.float32(v.low), np.float32(v.end), np.float32(1.0 - v.end)
+    scale, lowest, last = np.float32((POINTS - 1) / (HIGH - LOW)), np.float32(LOW), np.float32(POINTS - 1.01)
     done = 0
     while done < TICK:
-        t = v.age + done
         length = v.far + (done + 1) * far_step
         whole = int(length) - 1
         m = min(TICK - done, v.near, whole)
@@ -92,37 +112,40 @@ def travel(v, table, near, far, desk, far_end, touch_end):  # type: ignore[no-un
             m = min(m, int((whole + 2 - length) / far_step) + 1)
         elif far_step < 0:
             m = min(m, int((length - whole - 1) / -far_step) + 1)
-        back = far[(t - whole - 3) & mask :]
+        now, first = np.uint64(done), np.uint64(v.at + done - whole - 3)
+        start, step = np.float32(length - whole), np.float32(far_step)  # a place from 1 to 2 after the first of four
+        for j in range(TICK):
+            k = np.uint64(j)
+            d = start + np.float32(j) * step
+            a, b, c = d - ONE, d - TWO, d - THREE
+            wave = d * c * HALF * (b * far[first + k + np.uint64(2)] - a * far[first + k + np.uint64(1)])
+            wave += a * b * SIXTH * (d * far[first + k] - c * far[first + k + np.uint64(3)])
+            desk[np.uint64(WAVE) + now + k] = wave
+            desk[k] = wave * end
         for j in range(m):
-            d = length - whole + j * far_step  # 1 to 2
-            a, b, c = d - 1.0, d - 2.0, d - 3.0
-            desk[j] = d * c * (0.5 * b * back[j + 2] - 0.5 * a * back[j + 1]) + a * b * (1.0 / 6.0) * (
-                d * back[j] - c * back[j + 3]
-            )
-            desk[WAVE + done + j] = desk[j]
-            desk[j] *= end
+            low = stay * low + desk[np.uint64(j)]
+            desk[np.uint64(END + j) + now] = low
+        first = np.uint64(v.at + done - v.near)
+        for j in range(TICK):
+            k = np.uint64(j)
+            back = keep_near * near[first + k]
+            ahead = desk[np.uint64(DRIVE) + now + k] + back + keep_far * desk[np.uint64(END) + now + k]
+            desk[np.uint64(BACK) + k], desk[np.uint64(AHEAD) + k] = back, ahead
+            desk[k] = min(max((ahead * sharp - lowest) * scale, np.float32(0)), last)
         for j in range(m):
-            low = (1.0 - end) * low + desk[j]
-            desk[END + done + j] = low
-        back = near[(t - v.near) & mask :]
-        for j in range(m):
-            ahead = desk[DRIVE + done + j] + keep_near * back[j] + keep_far * desk[END + done + j]
-            desk[j] = min(max((ahead * v.sharp - LOW) * scale, 0.0), POINTS - 1.001)
-        for j in range(m):
-            index = np.uint64(desk[j])
-            desk[HERE + j], desk[THERE + j] = table[index], table[index + np.uint64(1)]
-        for j in range(m):
-            part = desk[HERE + j] + (desk[THERE + j] - desk[HERE + j]) * (desk[j] - math.floor(desk[j]))
-            ahead = desk[DRIVE + done + j] + keep_near * back[j] + keep_far * desk[END + done + j]
-            added = ahead * part * (v.touch + (done + j) * touch_step) + 1e-18
-            desk[HERE + j] = added - keep_far * desk[END + done + j]
-            desk[THERE + j] = added - keep_near * back[j]
-        at = t & mask  # a tick does not run over the end of the line: its length is a power of two
-        for j in range(m):
-            near[at + j], far[at + j] = desk[HERE + j], desk[THERE + j]
-            near[at + size + j], far[at + size + j] = desk[HERE + j], desk[THERE + j]
+            index = np.uint64(desk[np.uint64(j)])
+            desk[np.uint64(HERE + j)], desk[np.uint64(THERE + j)] = table[index], table[index + np.uint64(1)]
+        at, touch = np.uint64(v.at + done), np.float32(v.touch) + np.float32(done) * touch_step
+        for j in range(TICK):
+            k = np.uint64(j)
+            here, there = desk[np.uint64(HERE) + k], desk[np.uint64(THERE) + k]
+            part = here + (there - here) * (desk[k] - np.floor(desk[k]))
+            added = desk[np.uint64(AHEAD) + k] * part * (touch + np.float32(j) * touch_step) + TINY
+            near[at + k] = added - keep_far * desk[np.uint64(END) + now + k]
+            far[at + k] = added - desk[np.uint64(BACK) + k]
         done += m
     v.low, v.far, v.touch = low, far_end, touch_end
+    v.at += TICK
 
 
 @njit(cache=True, error_model="numpy")
@@ -131,19 +154,20 @@ def listen(v, desk):  # type: ignore[no-untyped-def]
     that tone is hardly there, since the instrument speaks as its own octave, start again."""
     phase, turn = np.float32(v.phase), np.float32(1.0 / v.period)
     for j in range(TICK):
-        at = phase + np.float32(j) * turn
-        desk[HERE + j] = desk[WAVE + j] * sine(at + np.float32(0.25))
-        desk[THERE + j] = -desk[WAVE + j] * sine(at)
-    for half in (TICK // 2, TICK // 4):
+        at, wave = phase + np.float32(j) * turn, desk[WAVE + j]
+        desk[HERE + j] = wave * sine(at + np.float32(0.25))
+        desk[THERE + j] = -wave * sine(at)
+        desk[j] = wave * wave
+    for half in (TICK // 2, TICK // 4, TICK // 8):
         for j in range(half):
             desk[HERE + j] += desk[HERE + half + j]
             desk[THERE + j] += desk[THERE + half + j]
+            desk[j] += desk[half + j]
     heard_re, heard_im, power = 0.0, 0.0, 0.0
-    for j in range(TICK // 4):
+    for j in range(TICK // 8):
         heard_re += desk[HERE + j] / TICK
         heard_im += desk[THERE + j] / TICK
-    for j in range(TICK):
-        power += desk[WAVE + j] * desk[WAVE + j] / TICK
+        power += desk[j] / TICK
     v.phase = (v.phase + TICK / v.period) % 1.0
     smooth = TICK / (2.0 * v.period + TICK)  # over two periods, twice
     v.re += smooth * (heard_re - v.re)
@@ -163,10 +187,12 @@ def listen(v, desk):  # type: ignore[no-untyped-def]
         v.start = 1.0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
 def level_out(v, line, gain, faded):  # type: ignore[no-untyped-def]
     """A tick at its level, which moves evenly from where it was to `gain`, and from `faded` to the fade."""
+    level, level_step = np.float32(v.gain), np.float32((gain - v.gain) / TICK)
+    fade, fade_step = np.float32(faded), np.float32((v.fade - faded) / TICK)
     for j in range(TICK):
-        part = (j + 1.0) / TICK
-        line[j] *= (v.gain + (gain - v.gain) * part) * (faded + (v.fade - faded) * part)
+        after = np.float32(j + 1)
+        line[j] *= (level + after * level_step) * (fade + after * fade_step)
     v.gain = gain
