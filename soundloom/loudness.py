@@ -69,7 +69,7 @@ def _lufs(power: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
 
 def _peaks(samples: NDArray[np.float32]) -> NDArray[np.float64]:
     """The highest level near each sample, of all channels [T]."""
-    peaks = np.abs(samples).max(axis=0, initial=0.0).astype(np.float64)
+    peaks: NDArray[np.float64] = np.abs(samples).max(axis=0, initial=0.0).astype(np.float64)
     far = 0.5 * peaks.max(initial=0.0)  # what lies between two samples is not twice as high as both
     for channel in samples:
         _between(np.ascontiguousarray(channel), _points(), far, peaks)

@@ -120,13 +120,15 @@ def open_picture(path: Path | str) -> Image.Image:
     try:
         with warnings.catch_warnings():  # of too many pixels, which is said below
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path)
-        if picture.width * picture.height > LARGEST:
-            raise PictureError(
-                f"'{path.name}' has {picture.width} x {picture.height} pixels: {LARGEST // 10**6} million at most; "
-                "make it smaller"
-            )
-        picture.load()
+            opened = Image.open(path)
+        with opened as picture:
+            if picture.width * picture.height > LARGEST:
+                raise PictureError(
+                    f"'{path.name}' has {picture.width} x {picture.height} pixels: {LARGEST // 10**6} million at most; "
+                    "make it smaller"
+                )
+            picture.load()
+            return ImageOps.exif_transpose(picture)
     except FileNotFoundError:
         raise PictureError(f"cannot read '{path.name}': No such file or directory") from None
     except UnidentifiedImageError:
@@ -137,7 +139,6 @@ def open_picture(path: Path | str) -> Image.Image:
         if isinstance(error, PictureError):
             raise
         raise PictureError(f"cannot read '{path.name}': {error}") from None
-    return ImageOps.exif_transpose(picture)
 
 
 def write_picture(path: Path | str, picture: Image.Image) -> None:
