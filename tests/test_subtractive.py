@@ -41,7 +41,7 @@ KINDS = {
 
 def play(instrument, events, n, **how):
     """Both sides' mean: they are equal unless unison voices are spread."""
-    return play_stereo(instrument, events, n, **how).mean(axis=0)
+    return play_stereo(instrument, events, n, **how).mean(axis=0, dtype=np.float64)
 
 
 class TestContract(InstrumentContract):
@@ -165,7 +165,7 @@ def test_envelope_is_what_the_knobs_say():
     settings = {"osc1_shape": 0.0, "attack_s": 0.05, "decay_s": 0.4, "sustain": 0.25, "release_s": 0.3, "gain_db": 0.0}
     events = [Event(0, "on", 1, 93.0, 1.0), Event(RATE, "off", 1)]
     audio = play(Subtractive(settings), events, 2 * RATE)
-    level = np.abs(scipy.signal.hilbert(audio.astype(np.float64)))
+    level = np.abs(scipy.signal.hilbert(audio))
     peak = level.max()
     assert peak == pytest.approx(0.5, rel=0.02)  # the level of oscillator 1
     assert np.argmax(level > 0.99 * peak) / RATE == pytest.approx(0.05, abs=0.002)
@@ -178,11 +178,158 @@ def test_a_kick_falls_in_pitch():
     """The pitch envelope: a third of the way down after its time constant, at rest in the end."""
     settings = {"osc1_shape": 0.0, "pitch_env_semitones": 24.0, "pitch_env_s": 0.1, "sustain": 1.0}
     audio = play(Subtractive(settings), [Event(0, "on", 1, 57.0, 1.0)], 2 * RATE)
-    phase = np.unwrap(np.angle(scipy.signal.hilbert(audio.astype(np.float64))))
+    phase = np.unwrap(np.angle(scipy.signal.hilbert(audio)))
     hz = np.gradient(phase) * RATE / (2 * np.pi)
     at = int(0.1 * RATE)
     assert cents(hz[at - 100 : at + 100].mean(), 220) == pytest.approx(2400 / np.e, abs=10)
     assert cents(hz[RATE : RATE + 4000].mean(), 220) == pytest.approx(0, abs=1)
+
+
+def test_without_a_unison_both_sides_are_equal():
+    audio = play_stereo(Subtractive(ALL), [Event(0, "on", 1, 50.0, 1.0), Event(3000, "off", 1)], 8000)
+    np.testing.assert_array_equal(audio[0], audio[1])
+
+
+def test_a_unison_of_two_is_two_pitches_on_two_sides():
+    """60 cents apart and spread: the lower on one side alone, the higher on the other, each where it should be."""
+    settings = {"osc1_shape": 0.0, "sustain": 1.0, "unison": 2.0, "detune_cents": 60.0, "spread": 1.0}
+    audio = play_stereo(Subtractive(settings), [Event(0, "on", 1, 69.0, 1.0)], 2 * RATE)[:, RATE:]
+    for side, hz in zip(audio, 440 * 2 ** (np.array([-30, 30]) / 1200), strict=True):
+        assert abs(cents(measured_hz(side, hz), hz)) < 0.01
+        _, level = spectrum_db(side)
+        assert np.sort(scipy.signal.find_peaks(level, height=-60)[0]).size == 1
+
+
+@pytest.mark.parametrize("count", [1.0, 2.0, 3.0, 4.0, 7.0])
+def test_a_unison_is_as_loud_as_one(count):
+    """In power, on either side, over the beating of half a minute."""
+    settings = {"sustain": 1.0, "unison": count, "detune_cents": 40.0, "spread": 0.8}
+    sides = play_stereo(Subtractive(settings), [Event(0, "on", 1, 69.0, 1.0)], 30 * RATE)
+    alone = play_stereo(Subtractive({"sustain": 1.0}), [Event(0, "on", 1, 69.0, 1.0)], RATE)
+    for side in sides:
+        assert 20 * np.log10(np.std(side) / np.std(alone[0])) == pytest.approx(0, abs=0.3)
+
+
+@pytest.mark.parametrize("hz", [80.0, 440.0, 3000.0, 9000.0])
+def test_the_ladder_whistles_at_its_cutoff(hz):
+    settings = {"filter_model": 1.0, "resonance": 1.0, "cutoff_hz": hz, "osc1_level": 0.0, "noise_level": 0.001}
+    audio = play(Subtractive(settings | {"sustain": 1.0}), [Event(0, "on", 1, 60.0, 1.0)], 3 * RATE)[RATE:]
+    assert np.std(audio) > 0.03
+    assert measured_hz(audio, hz) == pytest.approx(hz, rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [0.0, 1.0, 2.0])
+def test_the_ladder_is_four_poles(shape):
+    """Noise, soft enough not to saturate, through it and past it: the ratio is that of four trapezoidal poles."""
+    noise = {"osc1_level": 0.0, "noise_level": 0.02, "sustain": 1.0, "gain_db": 0.0}
+    on = [Event(0, "on", 1, 60.0, 1.0)]
+    through = play(Subtractive(noise | {"filter_model": 1.0, "cutoff_hz": 1000.0, "filter_shape": shape}), on, 8 * RATE)
+    past = play(Subtractive(noise), on, 8 * RATE)
+    hz, first = scipy.signal.welch(through[4000:], RATE, nperseg=4096)
+    _, second = scipy.signal.welch(past[4000:], RATE, nperseg=4096)
+    pole, open_pole = (1 / (1 + 1j * np.tan(np.pi * hz / RATE) / np.tan(np.pi * at / RATE)) for at in (1000, 20000))
+    wanted = {0.0: pole**4, 1.0: 4 * pole**2 * (1 - pole) ** 2, 2.0: (1 - pole) ** 4}[shape] / open_pole**2
+    for at in (250, 500, 1000, 2000, 4000):
+        k = round(at * 4096 / RATE)
+        assert 10 * np.log10(first[k] / second[k]) == pytest.approx(20 * np.log10(abs(wanted[k])), abs=0.4)
+
+
+def test_the_ladder_saturates():
+    """A loud sine through it, wide open, gets a third harmonic; a soft one does not."""
+    hz = 512 * RATE / 32768
+    settings = {"osc1_shape": 0.0, "osc1_level": 1.0, "filter_model": 1.0, "cutoff_hz": 20000.0, "sustain": 1.0}
+    for level, low, high in ((1.0, -40, -20), (0.02, -120, -80)):
+        on = [Event(0, "on", 1, 69 + 12 * np.log2(hz / 440), 1.0)]
+        _, spectrum = spectrum_db(play(Subtractive(settings | {"osc1_level": level}), on, RATE))
+        assert low < spectrum[3 * 512] < high
+
+
+def test_slow_oscillators_have_their_shapes():
+    phase = np.arange(0, 2, 0.01) + 1e-9
+    wanted = (np.sin(2 * np.pi * phase), scipy.signal.sawtooth(2 * np.pi * (phase + 0.25), 0.5),
+              scipy.signal.sawtooth(2 * np.pi * (phase + 0.5)), scipy.signal.square(2 * np.pi * phase))  # fmt: skip
+    for shape, wave in enumerate(wanted):
+        np.testing.assert_allclose([modulation.lfo(float(shape), p, 7) for p in phase], wave, atol=1e-6)
+    steps = np.array([modulation.lfo(4.0, float(p), 7) for p in np.arange(0, 200, 0.5)]).reshape(200, 2)
+    np.testing.assert_array_equal(steps[:, 0], steps[:, 1])
+    assert np.std(steps[:, 0]) == pytest.approx(1 / np.sqrt(3), abs=0.1)
+
+
+def test_tremolo_takes_the_level_down():
+    """A square at 4 Hz and a depth of a half: the level is 1 and 0.5 by turns, an eighth of a second each."""
+    settings = {"osc1_shape": 0.0, "sustain": 1.0, "lfo2_shape": 3.0, "lfo2_hz": 4.0, "lfo2_tremolo": 0.5}
+    audio = play(Subtractive(settings), [Event(0, "on", 1, 93.0, 1.0)], 2 * RATE)
+    level = np.abs(scipy.signal.hilbert(audio))[RATE // 2 : RATE // 2 + RATE]
+    half = level < 0.75 * level.max()
+    assert np.mean(half) == pytest.approx(0.5, abs=0.01)
+    assert np.median(level[half]) / np.median(level[~half]) == pytest.approx(0.5, abs=0.01)
+    assert np.count_nonzero(np.diff(half)) in (7, 8)
+
+
+def test_both_slow_oscillators_move_pitch_and_cutoff():
+    """A square: the pitch is 100 cents above, then 100 below; a sine through a moved filter goes up, then down."""
+    settings = {
+        "osc1_shape": 0.0,
+        "sustain": 1.0,
+        "lfo1_shape": 3.0,
+        "vibrato_hz": 2.0,
+        "lfo2_shape": 3.0,
+        "lfo2_hz": 2.0,
+    }
+    for depth in ("vibrato_cents", "lfo2_cents"):
+        audio = play(Subtractive(settings | {depth: 100.0}), [Event(0, "on", 1, 69.0, 1.0)], RATE)
+        assert abs(cents(measured_hz(audio[3000:10_000], 466.16), 466.1638)) < 0.2
+        assert abs(cents(measured_hz(audio[14_000:21_000], 415.3), 415.3047)) < 0.2
+    for depth in ("lfo1_cutoff_octaves", "lfo2_cutoff_octaves"):
+        filtered = settings | {depth: 2.0, "cutoff_hz": 440.0, "filter_model": 1.0}
+        audio = play(Subtractive(filtered), [Event(0, "on", 1, 69.0, 0.2)], RATE)
+        above, below = np.std(audio[3000:10_000]), np.std(audio[14_000:21_000])
+        assert 20 * np.log10(below / above) == pytest.approx(-40 * np.log10((1 + 16) / (1 + 1 / 16)), abs=0.3)
+
+
+@pytest.mark.parametrize("which", ["lfo1_width", "lfo2_width"])
+def test_pulse_width_is_moved(which):
+    """A square wave has no second harmonic; moved to a third, its third is gone and its second is there."""
+    hz = 440.0
+    settings = {
+        "osc1_shape": 3.0,
+        "sustain": 1.0,
+        "lfo1_shape": 3.0,
+        "vibrato_hz": 0.5,
+        "lfo2_shape": 3.0,
+        "lfo2_hz": 0.5,
+    }
+    audio = play(Subtractive(settings | {which: 0.5 - 1 / 3}), [Event(0, "on", 1, 69.0, 1.0)], 88_000)
+    for start, width in ((8000, 2 / 3), (52_000, 1 / 3)):
+        part = audio[start : start + 32_768]
+        window = np.hanning(32_768) * np.exp(-2j * np.pi * hz / RATE * np.arange(32_768) * np.array([[1], [2], [3]]))
+        first, second, third = np.abs(window @ part)
+        assert second / first == pytest.approx(abs(np.sin(2 * np.pi * width) / np.sin(np.pi * width)) / 2, rel=0.02)
+        assert third / first < 0.01
+
+
+def test_glide_takes_its_time_from_the_last_note():
+    """Over an octave in half a second: a straight line in semitones, and the first note has nothing to glide from."""
+    synth = Subtractive({"osc1_shape": 0.0, "sustain": 1.0, "glide_s": 0.5, "release_s": 0.005})
+    events = [Event(0, "on", 1, 57.0, 1.0), Event(RATE // 2, "off", 1), Event(RATE // 2 + 1000, "on", 2, 69.0, 1.0)]
+    audio = play(synth, events, 2 * RATE)
+    assert abs(cents(measured_hz(audio[4000:20_000], 220.0), 220.0)) < 0.1
+    start = RATE // 2 + 1000
+    hz = np.gradient(np.unwrap(np.angle(scipy.signal.hilbert(audio[start:])))) * RATE / (2 * np.pi)
+    for part in (0.2, 0.5, 0.8):
+        at = round(part * RATE / 2)
+        assert cents(hz[at - 300 : at + 300].mean(), 220) == pytest.approx(1200 * part, abs=3)
+    assert abs(cents(measured_hz(audio[start + RATE // 2 + 500 :], 440.0), 440.0)) < 0.1
+
+
+def test_bend_glides_and_arrives():
+    synth = Subtractive({"osc1_shape": 0.0, "sustain": 1.0})
+    wheel = [Event(10_000 + 100 * step, "bend", value=step / 50) for step in range(101)]
+    audio = play(synth, [Event(0, "on", 1, 69.0, 1.0), *wheel], RATE)
+    hz = np.gradient(np.unwrap(np.angle(scipy.signal.hilbert(audio)))) * RATE / (2 * np.pi)
+    path = np.interp(np.arange(RATE) - 240, [10_000, 20_000], [0.0, 200.0])  # it follows with 5 ms and a little
+    assert np.abs(cents(hz, 440) - path)[8000:30_000].max() < 1
+    assert abs(cents(measured_hz(audio[24_000:], 493.88), 493.8833)) < 0.01
 
 
 def test_noise_is_white_and_differs_from_note_to_note():
