@@ -328,7 +328,7 @@ def test_bend_glides_and_arrives():
     audio = play(synth, [Event(0, "on", 1, 69.0, 1.0), *wheel], RATE)
     hz = np.gradient(np.unwrap(np.angle(scipy.signal.hilbert(audio)))) * RATE / (2 * np.pi)
     path = np.interp(np.arange(RATE) - 240, [10_000, 20_000], [0.0, 200.0])  # it follows with 5 ms and a little
-    assert np.abs(cents(hz, 440) - path)[8000:30_000].max() < 1
+    assert np.abs(cents(hz, 440) - path)[8000:30_000].max() < 2.5  # it takes its corners round
     assert abs(cents(measured_hz(audio[24_000:], 493.88), 493.8833)) < 0.01
 
 
