@@ -121,6 +121,14 @@ def read(path: Path | str, *, start_s: float = 0.0, seconds: float | None = None
     return Waveform(pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1), sample_rate)
 
 
+def written_as(path: Path) -> tuple[str, str]:
+    """The format and the subtype that a suffix stands for. `AudioError` where it stands for none."""
+    if path.suffix.lower() not in _SUBTYPES:
+        known = ", ".join(_SUBTYPES)
+        raise AudioError(f"cannot write '{path.name}': the suffix '{path.suffix}' is none of {known}")
+    return _SUBTYPES[path.suffix.lower()]
+
+
 def write(path: Path | str, waveform: Waveform, *, subtype: str | None = None) -> None:
     """Writes a sound in the format of the suffix (.wav, .flac, .aiff, .ogg, .opus, .mp3), in one step or not at all.
 
@@ -128,10 +136,7 @@ def write(path: Path | str, waveform: Waveform, *, subtype: str | None = None) -
     NaN and infinity are refused with `AudioError`, a full disk or a read-only folder with `StorageError`.
     """
     path = Path(path)
-    if path.suffix.lower() not in _SUBTYPES:
-        known = ", ".join(_SUBTYPES)
-        raise AudioError(f"cannot write '{path.name}': the suffix '{path.suffix}' is none of {known}")
-    file_format, default = _SUBTYPES[path.suffix.lower()]
+    file_format, default = written_as(path)
     if not np.isfinite(waveform.samples).all():
         raise AudioError(f"cannot write '{path.name}': the sound has NaN or infinite samples")
     with replacing(path) as temporary:

@@ -273,7 +273,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(folder, tmp_path, capsys):
     assert "did you mean cutoff_hz" in refused(
         capsys, "render", "C4", "--map", "subtractive,cutof_hz=3", "-o", tmp_path / "o.wav"
     )
-    assert ".wav" in refused(capsys, "render", "C4", "-o", tmp_path / "o.xyz")
+    assert ".wav" in refused(capsys, "render", "C4", "-o", tmp_path / "o.xyz", "--map", tmp_path / "nothing")
     (tmp_path / "file").write_text("")
     assert "cannot write into" in refused(capsys, "sample", vae, "-o", tmp_path / "file" / "x")
     assert not out.exists() or not list(out.iterdir()), "a refused command leaves nothing behind"

@@ -47,14 +47,17 @@ def render(
     stems
         A folder that each part is written to by itself, and the room; together they are the mix before its master.
     """
+    from soundloom.audio import written_as
     from soundloom.instruments.opening import Opener
     from soundloom.performing import arranged, cast, read_score
     from soundloom.render import perform
 
     terminal = making.terminal()
+    written_as(out)  # what cannot be written is refused before it is played
     with terminal.only_document(), terminal.bar("render") as bar:
         notes, opener = read_score(score, bpm=bpm), Opener(seed=making.seed, device=making.device)
         players = arranged(notes, cast(who or [], opener), opener)
+        folders = [make_folder(folder) for folder in (out.parent, stems) if folder is not None]
         made = perform(
             notes,
             players,
@@ -64,10 +67,9 @@ def render(
             stems=stems is not None,
             progress=lambda done, total: bar(done / max(total, 1e-9), f"{done:.0f} of {total:.0f} s"),
         )
-        soundloom.write(make_folder(out.parent) / out.name, made.sound)
-        if stems is not None:
-            for name, stem in made.stems.items():
-                soundloom.write(make_folder(stems) / f"{name}.wav", stem, subtype="FLOAT")
+        soundloom.write(folders[0] / out.name, made.sound)
+        for name, stem in made.stems.items():
+            soundloom.write(folders[1] / f"{name}.wav", stem, subtype="FLOAT")
     terminal.say(f"{made.sound.seconds:.2f} s in {out}, {made.loudness_lufs:.1f} LUFS")
     terminal.document(
         {
