@@ -77,7 +77,7 @@ class Hands:
         elif kind == CONTROLLER:
             if self._range.hears(channel, key, value):
                 return
-            if key in (SOUND_OFF, NOTES_OFF):
+            if key == SOUND_OFF or key >= NOTES_OFF:
                 self._down = {held: note for held, note in self._down.items() if held[0] != channel}
             if self.learning and key not in NOT_LEARNT:
                 self._assign(key)
@@ -102,7 +102,7 @@ class Hands:
         number: int = 0,
     ) -> None:  # fmt: skip
         control = Control(0.0, kind, value, number, channel)
-        if number not in (PEDAL, SOUND_OFF, NOTES_OFF):
+        if number not in (PEDAL, SOUND_OFF) and number < NOTES_OFF:
             frame -= frame % GRID
         for part in self.places[channel]:
             made += events(control, self.routes[part], frame=frame, part=part)

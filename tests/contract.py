@@ -168,6 +168,14 @@ class InstrumentContract:
         if settings:
             assert np.abs(sustained[..., 11_500:]).max() < 0.2 * np.abs(held[..., :8000]).max()
 
+    def test_all_notes_off_is_as_if_each_was_let_go(self, make):
+        on = [Event(0, "on", 1, 50.0, 1.0), Event(1, "on", 2, 62.0, 1.0)]
+        each = play(make(), [*on, Event(4000, "off", 1), Event(4000, "off", 2)], 9000)
+        np.testing.assert_array_equal(play(make(), [*on, Event(4000, "release")], 9000), each)
+
+    def test_a_note_without_velocity_is_none(self, make):
+        assert np.abs(play(make(), [Event(0, "on", 1, 60.0, 0.0)], 3000)).max() < 1e-9
+
     def test_stop_is_soon_silent(self, make):
         events = [Event(0, "on", 1, 50.0, 1.0), Event(1, "on", 2, 62.0, 1.0), Event(4000, "stop")]
         audio = play(make(), events, 4000 + round(FADE_S * RATE) + 2 * RATE)

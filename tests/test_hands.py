@@ -54,7 +54,7 @@ def test_channels_play_their_parts_and_controllers_turn_knobs():
     assert [(e.kind, e.part) for e in events] == [("on", 1), ("on", 2), ("set", 1), ("set", 2)]
     cutoff = next(param for param in Subtractive.params if param.name == "cutoff_hz")
     assert events[2].value == pytest.approx(cutoff.high)
-    assert [e.kind for e in heard([(0, bytes([CC, 64, 127])), (1, bytes([CC, 123, 0]))])] == ["pedal", "stop"]
+    assert [e.kind for e in heard([(0, bytes([CC, 64, 127])), (1, bytes([CC, 120, 0]))])] == ["pedal", "stop"]
     back = heard([(0, bytes([CC, 121, 0]))])
     assert {(e.kind, e.param, e.value) for e in back[:3]} == {
         ("bend", "", 0.0), ("pedal", "", 0.0), ("set", "strip.expression", 1.0),

@@ -90,7 +90,7 @@ def test_controllers_turn_what_is_there():
     wheel = meant(Control(0, "cc", 1.0, 1), routes)[0]
     assert (wheel.param, wheel.value) == ("vibrato_cents", 40.0)
     assert meant(Control(0, "cc", 1.0, 74), usual_routes(Pluck(), Pluck().settings)) == []
-    assert [event.kind for event in meant(Control(0, "cc", 0.0, 120), routes)] == ["stop"]
+    assert [meant(Control(0, "cc", 0.0, n), routes)[0].kind for n in (120, 123, 126)] == ["stop", "release", "release"]
     assert meant(Control(0, "cc", 0.5, 33), routes) == []
 
 

@@ -54,6 +54,12 @@ def test_a_patch_is_read_built_and_written(tmp_path):
     assert patches.load(tmp_path / "again.toml") == patch
 
 
+def test_two_effects_of_a_kind_have_names_of_their_own():
+    two = MINE + '\n[[effects]]\neffect = "reverb"\nname = "hall"\ndecay_s = 6.0\n'
+    params = patches.build(patches.parsed(two.encode(), where="mine")).instrument.params
+    assert {"reverb.decay_s", "hall.decay_s"} <= {param.name for param in params}
+
+
 def test_a_patchs_controls_are_turned_from_where_the_knob_stands():
     playable = patches.build(patches.parsed(MINE.encode(), where="mine"))
     (start,), (end,), (room,) = (

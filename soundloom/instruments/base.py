@@ -55,12 +55,12 @@ class Event:
 
     `kind` "on" and "off" carry `note`, a number that pairs them (two notes of one pitch may sound at once);
     `pitch` is a MIDI number and may be fractional; `velocity` is 0 to 1. "set" gives `param` a `value`; "bend" moves
-    all that sounds by `value` semitones; "pedal" holds what is released while `value` is 0.5 or more; "stop" fades
-    all at once. `part` says whom it is for, where several instruments play (`mixer.Mixer`).
+    all that sounds by `value` semitones; "pedal" holds what is released while `value` is 0.5 or more; "release"
+    lets go of all keys, "stop" fades all at once. `part` says whom it is for, where several play (`mixer.Mixer`).
     """
 
     frame: int
-    kind: Literal["on", "off", "set", "bend", "pedal", "stop"]
+    kind: Literal["on", "off", "set", "bend", "pedal", "release", "stop"]
     note: int = 0
     pitch: float = 60.0
     velocity: float = 0.8

@@ -76,8 +76,10 @@ def events(control: Control, routes: Mapping[int, Route], *, frame: int = 0, par
     number = control.number if control.kind == "cc" else PRESSURE
     if number == PEDAL:
         return [Event(frame, "pedal", value=control.value, part=part)]
-    if number in (SOUND_OFF, NOTES_OFF):
+    if number == SOUND_OFF:
         return [Event(frame, "stop", part=part)]
+    if number >= NOTES_OFF:  # the modes of a channel, 124 to 127, let go of its notes too
+        return [Event(frame, "release", part=part)]
     if number == RESET:
         back = [Event(frame, "bend", part=part), Event(frame, "pedal", part=part)]
         back.append(Event(frame, "set", param="strip.expression", value=1.0, part=part))

@@ -5,8 +5,7 @@ KIT = "drum-kit"
 
 # Family by family, eight programs each, in the order of the standard: piano, chromatic percussion, organ, guitar, bass,
 # strings, ensemble, brass, reed, pipe, lead, pad, effects, ethnic, percussive, sounds of the world.
-PATCHES = tuple(
-    """
+_ROWS = """
     grand-piano grand-piano grand-piano grand-piano tine-piano fm-piano harpsichord clavinet
     celesta glockenspiel music-box vibraphone marimba xylophone tubular-bells koto
     drawbar-organ percussive-organ drawbar-organ church-organ reed-organ reed-organ reed-organ reed-organ
@@ -23,5 +22,5 @@ PATCHES = tuple(
     sitar banjo koto koto kalimba reed-organ violin oboe
     glockenspiel xylophone steel-drums xylophone timpani timpani timpani seashore
     wind wind seashore ocarina glockenspiel seashore seashore timpani
-    """.split()
-)
+"""
+PATCHES = tuple(_ROWS.split())

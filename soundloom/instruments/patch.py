@@ -140,11 +140,11 @@ def finished(patch: Patch, instrument: AbstractInstrument, settings: Mapping[str
     for number, table in enumerate(patch.effects):
         if not isinstance(table, Mapping) or not isinstance(table.get("effect"), str):
             raise ConfigError(f'{patch.name}: effect {number + 1} has no name: write effect = "reverb"')
-        name = table["effect"]
-        said = {f"{name}.{key}": value for key, value in table.items() if key != "effect"}
+        name = table.get("name", table["effect"])  # two of a kind have names of their own
+        said = {f"{name}.{key}": value for key, value in table.items() if key not in ("effect", "name")}
         own = _checked(said, where=f"{patch.name}: effect {number + 1}") | own
         knobs = {key.removeprefix(f"{name}."): own[key] for key in own if key.startswith(f"{name}.")}
-        effects.append((name, effect(name)(knobs)))
+        effects.append((name, effect(table["effect"])(knobs)))
     stray = next((key for key in own if "." in key and key.partition(".")[0] not in dict(effects)), None)
     if stray is not None:
         raise ConfigError(f"{patch.name} has no effect for '{stray}'")

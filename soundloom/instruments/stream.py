@@ -220,6 +220,9 @@ class AbstractStream(AbstractInstrument):
         elif event.kind == "pedal":
             state.pedal = event.value >= 0.5
             self._let_go(state)
+        elif event.kind == "release":
+            state.keys = [replace(key, down=False) for key in state.keys]
+            self._let_go(state)
         elif event.kind == "stop":
             state.keys, state.stopping = [], True
             row["held"] = 0

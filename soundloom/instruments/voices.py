@@ -129,6 +129,8 @@ class AbstractPolyphonic(AbstractInstrument):
                 state.pedal = event.value >= 0.5
                 if not state.pedal:
                     state.rows["held"] = state.rows["down"]
+            elif event.kind == "release":
+                self._let_go(state, state.rows["active"] == 1)
             else:
                 self._silence(state, state.rows["active"] == 1)
         if turned:
@@ -152,6 +154,8 @@ class AbstractPolyphonic(AbstractInstrument):
         self._finish(state, block)
 
     def _on(self, state: Voices, event: Event) -> None:
+        if event.velocity <= 0:
+            return
         slot = self._slot(state.rows)
         if state.rows["active"][slot]:
             self._steal(state, slot)
@@ -170,10 +174,12 @@ class AbstractPolyphonic(AbstractInstrument):
             )
 
     def _off(self, state: Voices, note: int) -> None:
-        mine = (state.rows["note"] == note) & (state.rows["active"] == 1)
-        state.rows["down"][mine] = 0
+        self._let_go(state, (state.rows["note"] == note) & (state.rows["active"] == 1))
+
+    def _let_go(self, state: Voices, which: NDArray[np.bool_]) -> None:
+        state.rows["down"][which] = 0
         if not state.pedal:
-            state.rows["held"][mine] = 0
+            state.rows["held"][which] = 0
 
     def _silence(self, state: Voices, which: NDArray[np.bool_]) -> None:
         """Voices end now: their next 5 ms go on, fading."""
