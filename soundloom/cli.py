@@ -4,6 +4,7 @@ Exit 0: done. 1: refused, one line `error: …` on standard error. 2: the comman
 after saving.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -30,7 +31,12 @@ GROUPS = (banks, hearing, training, making, shaping, rendering, playing, judging
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: runs a command and leaves with the exit code of the contract."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    if "sounddevice" in sys.modules:  # PortAudio may crash on its way out where it has seen a JACK server
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ from soundloom.audio import Waveform
 BLOCK_S, STEP_S = 0.4, 0.1
 SILENCE_LUFS = -70.0  # blocks below it do not count; nor do those 10 below the mean
 LOOKAHEAD_S, RELEASE_S = 0.003, 0.12
-OVERSAMPLING = 4  # at which true peaks are looked for, as BS.1770 asks
+OVERSAMPLING = 8  # at which true peaks are looked for; the four of BS.1770 may miss 0.7 dB near half the rate
 REACH = 12  # samples on either side that a point between two is told from
 
 
@@ -38,7 +38,7 @@ def integrated_lufs(waveform: Waveform) -> float:
 
 
 def true_peak(waveform: Waveform) -> float:
-    """The highest level between the samples too, by fourfold oversampling; 1 is full scale."""
+    """The highest level between the samples too, by oversampling; 1 is full scale."""
     return float(_peaks(waveform.samples).max(initial=0.0))
 
 
@@ -78,7 +78,7 @@ def _peaks(samples: NDArray[np.float32]) -> NDArray[np.float64]:
 
 @functools.cache
 def _points() -> NDArray[np.float64]:
-    """Weights [3, 2 REACH] of the samples around a gap for the points at 1/4, 1/2 and 3/4 of it: a windowed sinc."""
+    """Weights [7, 2 REACH] of the samples around a gap for the points between, a windowed sinc."""
     at = np.arange(1, OVERSAMPLING)[:, None] / OVERSAMPLING
     away = np.arange(-REACH + 1, REACH + 1) - at
     weights = np.sinc(away) * np.cos(0.5 * np.pi * away / (REACH + 0.5)) ** 2

@@ -39,6 +39,7 @@ FINEST_S = 0.005  # of a column that sounds
 SHORTEST_S, LONGEST_S = 0.01, 60.0  # a minute in stereo takes 0.8 GB
 LOWEST_HZ, HIGHEST_HZ = 20.0, 20_000.0
 ROUNDS = 32  # of going to and fro: more changes nothing that was measured
+FADE_S = 0.004
 PEAK = 10 ** (-1 / 20)
 LARGEST = 64_000_000  # pixels: they are decoded at once
 STRIP = 4_000_000  # pixels that are looked at together
@@ -93,6 +94,10 @@ def sing(
     # What both sides have in common stays in the middle only with one phase for both.
     found = phased(at, both, rounds=ROUNDS, generator=np.random.default_rng(seed))
     samples = np.stack([sound(at, unrows(at, scaled(side, found))) for side in sides])
+    fade = min(round(FADE_S * RATE), samples.shape[1] // 2)
+    rise = np.linspace(0, 1, fade, endpoint=False, dtype=np.float32)  # a picture that begins or ends bright would click
+    samples[:, :fade] *= rise
+    samples[:, samples.shape[1] - fade :] *= rise[::-1]
     return Waveform(samples * np.float32(PEAK / np.abs(samples).max()), RATE)
 
 

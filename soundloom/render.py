@@ -38,6 +38,11 @@ class Arrangement:
     players: tuple[Playable, ...]
     places: Mapping[tuple[int, int], int]
 
+    def lines(self) -> list[str]:
+        """Who plays which channel, for people."""
+        channels = {part: channel for (channel, _), part in self.places.items()}
+        return [f"{channels[part]:3d}  {player.name}" for part, player in enumerate(self.players)]
+
     def timeline(self, score: Score, sample_rate: int) -> list[Event]:
         """All that happens, with absolute frames; a channel's controls go to all that play for it."""
         happening: list[Event] = []
@@ -66,31 +71,19 @@ class Performance:
     stems: Mapping[str, Waveform]
 
 
-def arrange(
-    score: Score, chosen: Mapping[int, Playable], usual: Callable[[int, int], Playable] | None = None
-) -> Arrangement:
-    """`chosen` by channel; for channels left open, what `usual` says of (channel, program).
-
-    `ScoreError` where there are no notes, or a channel has nobody to play it.
-    """
+def arrange(score: Score, who: Callable[[int, int], Playable]) -> Arrangement:
+    """Each channel's notes of a program go to whom `who` says, by (channel, program); who plays several programs of a
+    channel is one. `ScoreError` where there are no notes."""
     if not score.notes:
         raise ScoreError("the score has no notes: there is nothing to render")
     players: list[Playable] = []
     places: dict[tuple[int, int], int] = {}
     for channel, program in sorted({(note.channel, note.program) for note in score.notes}):
-        if channel in chosen:
-            player = chosen[channel]
-            same = [places[place] for place in places if place[0] == channel]
-            if same:  # one instrument for the channel, whatever the programs
-                places[channel, program] = same[0]
-                continue
-        elif usual is not None:
-            player = usual(channel, program)
-        else:
-            known = ", ".join(str(number) for number in sorted(chosen)) or "none"
-            raise ScoreError(f"no instrument for channel {channel}: there are instruments for {known}")
-        places[channel, program] = len(players)
-        players.append(player)
+        player = who(channel, program)
+        same = [part for (other, _), part in places.items() if other == channel and players[part] is player]
+        if not same:
+            players.append(player)
+        places[channel, program] = same[0] if same else len(players) - 1
     return Arrangement(tuple(players), places)
 
 
@@ -116,7 +109,14 @@ def render(
     """
     routes: Mapping[int, Route] = {}
     players = {channel: Playable("", one, routes) for channel, one in instruments.items()}
-    arrangement = arrange(score, players)
+
+    def who(channel: int, program: int) -> Playable:
+        if channel not in players:
+            known = ", ".join(str(number) for number in sorted(players)) or "none"
+            raise ScoreError(f"no instrument for channel {channel}: there are instruments for {known}")
+        return players[channel]
+
+    arrangement = arrange(score, who)
     mixer = Mixer([Part(player.instrument) for player in arrangement.players], sends=())
     timeline = arrangement.timeline(score, sample_rate)
     blocks = _played(mixer, mixer.process, timeline, _Clock(score.seconds, sample_rate, block, seed))

@@ -13,8 +13,8 @@ from soundloom.instruments.base import Event
 from soundloom.instruments.controls import events as meant
 from soundloom.instruments.generalmidi import DRUMS, PATCHES
 from soundloom.instruments.opening import Opener
-from soundloom.performing import Cast, arranged, cast, entries, read_score
-from soundloom.render import perform
+from soundloom.performing import Cast, cast, entries, read_score
+from soundloom.render import arrange, perform
 from soundloom.score import Control, Note, Score
 
 MINE = """
@@ -96,6 +96,7 @@ def test_a_knob_that_was_set_by_hand_is_turned_from_there():
         (("mix = 0.25", "mixx = 0.25"), "did you mean mix"),
         (('name = "Mine"', 'name = "Mine"\nengin = 3'), "did you mean engine"),
         (('name = "Mine"', "name = "), "is no patch"),
+        (('engine = "subtractive"', ""), "has no engine"),
         (("to = 4000.0", "to = 1.0"), "from 20 to 20000"),
         (('name = "Mine"', 'name = "Mine"\nvoices = 0'), "voices is 0: it goes from 1"),
         (('name = "Mine"', 'name = "Mine"\nvoices = 10000000'), "voices is 1e\\+07"),
@@ -195,7 +196,7 @@ def test_a_piece_is_as_loud_as_asked_and_its_stems_add_up():
         (Control(0, "cc", 0.2, 10, 1), Control(0.7, "bend", 1.0, 0, 1), Control(0, "cc", 1.0, 91, 0)),
     )
     opener = Opener()
-    arrangement = arranged(score, cast(["0=subtractive,cutoff_hz=700", "pluck"], opener), opener)
+    arrangement = arrange(score, cast(["0=subtractive,cutoff_hz=700", "pluck"], opener).who(opener))
     made = perform(score, arrangement, lufs=-18.0, stems=True)
     assert made.loudness_lufs == pytest.approx(-18, abs=0.3)
     assert made.true_peak_db <= -0.95
@@ -211,15 +212,16 @@ def test_a_loudness_that_no_piece_has_is_refused(lufs):
     """Of silence nothing says how loud it is: a master that was asked for it would go up and up."""
     opener = Opener()
     with pytest.raises(ConfigError, match="from -60 to 0"):
-        perform(read_score("C4"), arranged(read_score("C4"), cast(["pluck"], opener), opener), lufs=lufs)
+        perform(read_score("C4"), arrange(read_score("C4"), cast(["pluck"], opener).who(opener)), lufs=lufs)
 
 
 def test_parts_are_named_as_files_may_be():
     opener = Opener()
     one = patches.build(patches.parsed(b'name = "../../Up 1/2"\nengine = "pluck"', where="one"))
-    other = patches.build(patches.Patch("x" * 500, engine="pluck"))
-    score = Score((Note(0, 0.1, 60, channel=0), Note(0, 0.1, 60, channel=1), Note(0, 0.1, 62, channel=1, program=3)))
-    made = perform(score, arranged(score, Cast({0: one}, other), opener), stems=True, lufs=None)
+    others = [patches.build(patches.Patch("x" * 500, engine="pluck")) for _ in range(2)]
+    score = Score((Note(0, 0.1, 60, channel=0), Note(0, 0.1, 60, channel=1), Note(0, 0.1, 62, channel=1, program=1)))
+    who = Cast({0: lambda channel, program: one}, lambda channel, program: others[program]).who(opener)
+    made = perform(score, arrange(score, who), stems=True, lufs=None)
     first, second, third, room = made.stems
     assert (first, second, room) == ("00 ..-..-Up 1-2", "01 " + "x" * 60, "room")
     assert third == second + " 2"
@@ -232,7 +234,7 @@ def test_any_midi_file_sounds_at_once(tmp_path):
     controls = (Control(0.5, "bend", -2.0, 0, 1), Control(0.1, "cc", 1.0, 64, 0), Control(2.0, "cc", 0.0, 64, 0))
     midi.write(tmp_path / "song.mid", Score(tuple(notes), controls))
     score, opener = read_score(str(tmp_path / "song.mid")), Opener()
-    made = perform(score, arranged(score, cast([], opener), opener))
+    made = perform(score, arrange(score, cast([], opener).who(opener)))
     assert made.sound.channels == 2
     assert made.loudness_lufs == pytest.approx(-16, abs=0.5)
     file = mido.MidiFile()
@@ -242,6 +244,21 @@ def test_any_midi_file_sounds_at_once(tmp_path):
     ))  # fmt: skip
     file.save(str(tmp_path / "many.mid"))
     score = read_score(str(tmp_path / "many.mid"))
-    made = perform(score, arranged(score, cast([], opener), opener))
+    made = perform(score, arrange(score, cast([], opener).who(opener)))
     assert np.isfinite(made.sound.samples).all()
     assert made.true_peak_db <= -0.95
+
+
+def test_one_player_plays_all_programs_of_its_channel():
+    score = Score((Note(0, 0.1, 60), Note(0.2, 0.1, 60, program=5), Note(0, 0.1, 60, channel=3)))
+    opener = Opener()
+    arrangement = arrange(score, cast(["pluck"], opener).who(opener))
+    assert arrangement.places == {(0, 0): 0, (0, 5): 0, (3, 0): 1}
+    assert cast(["7=pluck,3=fm"], opener).idle(score) == [7]
+
+
+def test_what_is_no_score_is_told_from_a_phrase(tmp_path):
+    with pytest.raises(ScoreError, match="is no MIDI file"):
+        read_score(str(tone(tmp_path / "song.wav")))
+    with pytest.raises(ScoreError, match="named twice"):
+        entries(["0=pluck,0=fm"])

@@ -168,7 +168,7 @@ ROWS = [
         "instruments.melody",
         "instruments.neural",
     ],
-    ["instruments.opening"],
+    ["instruments.opening", "instruments.listing"],
     ["render"],
     ["factory"],
     ["performing", "api", "picture", "phrase", "demo", "compare", "comparepage"],

@@ -1,13 +1,18 @@
-"""What plays a score into a file: render."""
+"""What plays a score into a file, and what there is to play it: render, instruments."""
 
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 import soundloom
-from soundloom.commands.flags import MAKING, Making, Out, app
+from soundloom.commands.flags import MAKING, OUTPUT, Making, Out, Output, app
 from soundloom.paths import make_folder
+
+if TYPE_CHECKING:
+    from soundloom.render import Performance
 
 
 @app.command(sort_key=7)
@@ -43,20 +48,21 @@ def render(
     bpm
         The tempo of a typed phrase.
     lufs
-        How loud the whole is made (integrated loudness, BS.1770); its true peaks stay below -1 dB.
+        How loud the whole is made, -60 to 0 (integrated loudness, BS.1770); its true peaks stay below -1 dB.
     stems
         A folder that each part is written to by itself, and the room; together they are the mix before its master.
     """
     from soundloom.audio import written_as
     from soundloom.instruments.opening import Opener
-    from soundloom.performing import arranged, cast, read_score
-    from soundloom.render import perform
+    from soundloom.performing import cast, read_score
+    from soundloom.render import arrange, perform
 
     terminal = making.terminal()
     written_as(out)  # what cannot be written is refused before it is played
     with terminal.only_document(), terminal.bar("render") as bar:
         notes, opener = read_score(score, bpm=bpm), Opener(seed=making.seed, device=making.device)
-        players = arranged(notes, cast(who or [], opener), opener)
+        chosen = cast(who or [], opener)
+        players = arrange(notes, chosen.who(opener))
         folders = [make_folder(folder) for folder in (out.parent, stems) if folder is not None]
         made = perform(
             notes,
@@ -70,6 +76,8 @@ def render(
         soundloom.write(folders[0] / out.name, made.sound)
         for name, stem in made.stems.items():
             soundloom.write(folders[1] / f"{name}.wav", stem, subtype="FLOAT")
+    for line in (*players.lines(), *_remarks(made, lufs, chosen.idle(notes))):
+        terminal.say(line)
     terminal.say(f"{made.sound.seconds:.2f} s in {out}, {made.loudness_lufs:.1f} LUFS")
     terminal.document(
         {
@@ -84,3 +92,38 @@ def render(
             "stems": sorted(made.stems),
         }
     )
+
+
+def _remarks(made: "Performance", lufs: float, idle: Sequence[int]) -> Iterator[str]:
+    """What the player of a piece may not have expected."""
+    for channel in idle:
+        drums = "; drums are on 9" if channel == 10 else ""
+        yield f"note: nothing is played on channel {channel} (channels count from 0{drums})"
+    if not math.isfinite(made.loudness_lufs):
+        yield "note: nothing is to be heard: the players may have no sound on these keys"
+    elif abs(made.loudness_lufs - lufs) > 0.5:
+        yield f"note: single peaks stand in the way of {lufs:g} LUFS"
+
+
+@app.command(sort_key=7.05)
+def instruments(
+    what: str | None = None,
+    /,
+    *,
+    output: Output = OUTPUT,
+) -> None:
+    """List what plays: engines, patches and effects; or the knobs of one of them, or what a SoundFont holds.
+
+    Parameters
+    ----------
+    what
+        As after `--map` in `soundloom render`: `fm`, `patch:choir`, a trained run, a patch file, a SoundFont.
+    """
+    from soundloom.instruments import listing
+
+    terminal = output.terminal()
+    with terminal.only_document():
+        document, lines = listing.everything() if what is None else listing.one(what)
+    for line in lines:
+        terminal.say(line)
+    terminal.document(document)

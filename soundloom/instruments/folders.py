@@ -20,6 +20,7 @@ from soundloom.naming import NamedPitches, NamedVelocities, find_pitches, find_v
 
 FIRST_KEY = 36  # C2: where sounds without a pitch start
 SURE = 0.5  # confidence from which a measured pitch counts without a name
+NEARLY_ALL = 0.8
 HEARD_S = 2.0  # of each sound are listened to for its pitch
 _TURN = re.compile(r"[\s_\-.]*(?:rr|take|var)[\s_-]?\d+$", re.IGNORECASE)
 
@@ -36,8 +37,9 @@ def load(folder: Path | str, *, pitches: Literal["named", "measured"] = "named")
     If the names of half of them say what drum they are, each gets its key of General MIDI, and one more of a kind a
     key like it or a spare one. If the names say notes, and what sounds bears it out (an octave off or not), each
     sounds at its note; velocities in the names become layers. `pitches="measured"` takes the measured pitch in place
-    of the note, which puts a stretched or careless tuning right and needs no names. All else goes up from C2, a sound
-    a key. Files whose names differ in a last `rr1` or `take2` only take turns.
+    of the note, which puts a stretched or careless tuning right. Where names say nothing, and four in five have a
+    clear pitch, those sound at it. All else goes up from C2, a sound a key. Files whose names differ in a last `rr1`
+    or `take2` only take turns.
     """
     files, ignored = _read(Path(folder))
     named = [file.name for file in files]
@@ -135,8 +137,8 @@ def _pitches(
     heard = np.where(sure >= SURE, measured, np.nan)
     if source == "measured":
         return heard
-    if rule is None:
-        return np.full(len(measured), np.nan)
+    if rule is None:  # names say nothing: where nearly all have a pitch that is sure, they are notes
+        return heard if np.isfinite(heard).mean() >= NEARLY_ALL else np.full(len(measured), np.nan)
     return np.where(np.isfinite(rule.pitch), rule.pitch + rule.offset, heard)
 
 

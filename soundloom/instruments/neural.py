@@ -324,6 +324,22 @@ def instrument_of(
     return Melody(run, settings, seed=seed)
 
 
+def tuneful_label(run: Run) -> str | None:
+    """Of a model that remembers what its bank had: the label most of whose sounds have a pitch, the longest of equals;
+    what is asked of it without a label may be a hat, on which no tune is played. None where there is no such memory."""
+    facts = getattr(run.model, "memory_facts", None)
+    if facts is None or len(run.labels) < 2:
+        return None
+    pitch, seconds, label = facts.cpu().numpy().T
+    best, best_rank = None, (0.5, 0.0)  # at least half of a label's sounds have a pitch
+    for number, name in enumerate(run.labels):
+        mine = (label == number) & np.isfinite(seconds)
+        rank = (round(float(np.isfinite(pitch[mine]).mean()), 1), float(seconds[mine].mean())) if mine.any() else (0, 0)
+        if rank > best_rank:
+            best, best_rank = name, rank
+    return best
+
+
 def sounds_of(
     run: Run,
     *,

@@ -57,6 +57,8 @@ class Opener:
         place = [pair for pair in pairs if said[pair] in PLACES]
         knobs = patches.numbers([pair for pair in pairs if said[pair] not in (*WORDS, *PLACES)], where=text)
         path = folder / name
+        if name.startswith(SHIPPED) and name.endswith(".toml"):
+            raise ConfigError(f"'{name}': a patch file of yours goes without {SHIPPED}")
         if name.startswith(SHIPPED):
             return self._patch(_told(patches.named(name.removeprefix(SHIPPED)), words + place), knobs, folder)
         if name in ENGINES:
@@ -68,7 +70,11 @@ class Opener:
         if path.exists():
             patch = Patch(path.stem, "sampler", source=",".join([name, *place]))
             return self._patch(_told(patch, words), knobs, folder)
+        if path.suffix or "/" in name:
+            raise ConfigError(f"cannot play '{name}': there is no such file or folder")
         known = did_you_mean(name, [*ENGINES, *(SHIPPED + one for one in patches.shipped())])
+        if not known.endswith("?"):
+            known = "`soundloom instruments` lists them."
         raise ConfigError(
             f"there is no instrument '{name}': {known} The folder of a trained run or of sounds plays too, and .sfz, "
             ".sf2 and patch files (.toml)"
@@ -167,15 +173,16 @@ def _told(patch: Patch, pairs: Sequence[str]) -> Patch:
 
 def neural(path: Path, knobs: dict[str, float], opener: Opener, patch: Patch) -> AbstractInstrument:
     """The model of a run folder as an instrument; of the patch it takes the label, and as what it is played."""
-    from soundloom.instruments.neural import instrument_of  # torch is loaded only where a model plays
+    from soundloom.instruments.neural import instrument_of, tuneful_label  # torch is loaded only where a model plays
     from soundloom.run import Run
 
     if patch.played_as not in PLAYED_AS:
         wrong = patch.played_as
         raise ConfigError(f"a model is not played as '{wrong}': {did_you_mean(wrong, filter(None, PLAYED_AS))}")
     run = Run.load(path, device=opener.device)
+    label = patch.label or tuneful_label(run)
     return instrument_of(
-        run, knobs, label=patch.label or None, seed=opener.seed, live=opener.live, played_as=PLAYED_AS[patch.played_as]
+        run, knobs, label=label, seed=opener.seed, live=opener.live, played_as=PLAYED_AS[patch.played_as]
     )
 
 

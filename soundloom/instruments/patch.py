@@ -94,6 +94,9 @@ def parsed(content: bytes, *, where: str) -> Patch:
         values = tomllib.loads(content.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{where} is no patch: {' '.join(str(error).split())}") from None
+    for key in ("name", "engine"):
+        if key not in values:
+            raise ConfigError(f'{where} has no {key}: write {key} = "..." as its first lines')
     return from_dict(Patch, values, where=where)
 
 
