@@ -171,7 +171,7 @@ ROWS = [
     ["instruments.opening", "instruments.listing"],
     ["render"],
     ["factory"],
-    ["performing", "api", "picture", "phrase", "demo", "compare", "comparepage"],
+    ["performing", "api", "match", "picture", "phrase", "demo", "compare", "comparepage"],
     [
         "ring",
         "tape",

@@ -78,3 +78,65 @@ def picture(
     terminal.say(f"{made.seconds:.2f} s in {out}")
     terminal.document({"file": out, "from": source, "seconds": made.seconds, "channels": made.channels,
                        "sample_rate": made.sample_rate})  # fmt: skip
+
+
+@app.command(sort_key=7.1)
+def match(
+    target: Path,
+    /,
+    *,
+    out: Out,
+    engine: str = "subtractive",
+    minutes: float = 1.0,
+    tries: int | None = None,
+    wav: Path | None = None,
+    making: Making = MAKING,
+) -> None:
+    """Find the knobs of an engine whose sound comes closest to a recording, and write them as a patch.
+
+    Ctrl-C stops; the best so far is kept.
+
+    Parameters
+    ----------
+    target
+        Any audio file; its first four seconds from its onset on.
+    out
+        The patch to write, such as lead.toml: `soundloom play lead.toml` plays it.
+    engine
+        Which engine: subtractive, fm, pluck, modal, additive, wavetable, tube, bowed or drums.
+    minutes
+        How long to look for them.
+    tries
+        How many candidates instead of minutes: the same seed then finds the same knobs.
+    wav
+        A file for the sound that was found.
+    """
+    from soundloom.instruments import patch as patches
+    from soundloom.match import match as matched
+
+    terminal = making.terminal()
+    with terminal.only_document(), terminal.bar("match") as bar:
+        heard = soundloom.read(target)
+        folder = make_folder(out.parent)
+        found = matched(heard, engine, minutes=minutes, tries=tries, seed=making.seed, progress=bar)
+        about = f"{found.engine} as close to {target.name} as it came, at MIDI pitch {found.pitch:.1f}"
+        patch = patches.Patch(f"match of {target.stem}", found.engine, about=about, parameters=found.settings)
+        patches.save(folder / out.name, patch)
+        if wav is not None:
+            soundloom.write(make_folder(wav.parent) / wav.name, found.sound)
+    words = f"distance {found.before:.3f} before, {found.after:.3f} after {found.tries} tries"
+    terminal.say(f"{words} in {found.seconds:.0f} s: {out}")
+    terminal.document(
+        {
+            "file": out,
+            "engine": found.engine,
+            "pitch": found.pitch,
+            "before": found.before,
+            "after": found.after,
+            "tries": found.tries,
+            "seconds": found.seconds,
+            "parameters": found.settings,
+        }
+    )
+    if found.interrupted:
+        raise KeyboardInterrupt
