@@ -1,8 +1,8 @@
 """Matching an engine's knobs to a sound
 
 Made targets have hidden knobs of the engine itself (each knob at random, two in five as usual), real ones are
-recordings. `before` is the log-mel distance with the engine's usual knobs at the same pitch and level, `after` with those
-found in 2000 tries, one seed.
+recordings. `before` is the log-mel distance with the engine's usual knobs at the same pitch and level, `after` with
+those found in 2000 tries, one seed.
 """
 
 from typing import Any

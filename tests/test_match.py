@@ -18,7 +18,6 @@ from soundloom.match import RATE, match
 HIDDEN = {
     "pluck": {"decay_s": 1.2, "damping": 0.7, "brightness": 0.3, "body": 0.9, "pick_position": 0.4, "noise": 0.05},
     "subtractive": {"osc1_shape": 0.2, "cutoff_hz": 700.0, "attack_s": 0.1, "decay_s": 0.5, "sustain": 0.2},
-    "modal": {"object": 2.0, "hardness": 0.9, "decay_s": 0.7, "damping": 0.8, "position": 0.5},
 }
 
 
