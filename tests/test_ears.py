@@ -145,7 +145,7 @@ def test_the_bundled_ear_names_the_built_in_sounds(bundled, built_in):
     assert len(right) > 50
     assert np.mean(right) > 0.7  # 0.82 when it was made; of 25 labels one or two are right
     for one in BUILT_IN:
-        assert np.mean([ok for ok, (kind, _) in zip(right, built_in, strict=True) if kind == one]) > 0.35  # 4 of 10 for the hardest
+        assert np.mean([ok for ok, (kind, _) in zip(right, built_in, strict=True) if kind == one]) > 0.35
 
 
 def test_the_bundled_ear_places_sounds_of_a_kind_together(bundled, built_in):
