@@ -125,6 +125,8 @@ ROWS = [
         "instruments.modulation",
         "instruments.filters",
         "instruments.sync",
+        "instruments.tones",
+        "instruments.lanes",
         "instruments.subtracting",
         "instruments.subtractive",
         "instruments.pluck",

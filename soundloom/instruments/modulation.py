@@ -19,27 +19,23 @@ def fall_powers(seconds: float, sample_rate: float) -> NDArray[np.float64]:
 
 
 @njit(cache=True, inline="always")
-def envelope(out, level, stage, held, rise, sustain, powers):  # type: ignore[no-untyped-def]
-    """Fill `out` [TICK] with the envelope's next samples; returns where it is then: (level, stage).
+def envelope(out, at, level, stage, held, rise, sustain, powers):  # type: ignore[no-untyped-def]
+    """Fill `out` with the envelope's next TICK samples, from `at` on; returns where it is then: (level, stage).
 
     `rise` is what the attack adds a sample. The fall goes towards `sustain` while `held`, else to nothing; `powers`
     [2, TICK] are the `fall_powers` of decay and release.
     """
-    at = 0
-    if held == 0:
-        for j in range(TICK):
-            out[j] = level * powers[1, j]
-        return out[TICK - 1], stage
-    while at < TICK and stage == ATTACK:
-        level += rise
-        if level >= 1.0:
-            level, stage = 1.0, DECAY
-        out[at] = level
-        at += 1
-    above = level - sustain
-    for j in range(TICK - at):
-        out[at + j] = sustain + above * powers[0, j]
-    return out[TICK - 1], stage
+    rising = 0
+    while rising < TICK and stage == ATTACK and held == 1:
+        level = min(level + rise, 1.0)
+        stage = DECAY if level == 1.0 else ATTACK
+        out[at + rising] = level
+        rising += 1
+    rest, which = (sustain, 0) if held == 1 else (0.0, 1)
+    start = np.uint64(at + rising)
+    for j in range(TICK - rising):
+        out[start + np.uint64(j)] = rest + (level - rest) * powers[which, j]
+    return out[at + TICK - 1], stage
 
 
 @njit(cache=True)

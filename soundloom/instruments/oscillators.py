@@ -21,12 +21,11 @@ FASTEST = int(0.95 * PHASE_ONE)  # a step a sample: everything above half the ra
 LATE = 3
 RESIDUAL = 64  # samples of a residual: within 0.1 dB up to 0.43 of the rate, -73 dB from half the rate on
 BETWEEN = 64  # residuals for as many places of a jump between two samples, and read between those
-# The samples that a tick of oscillators adds to: naive waves from NAIVE on, where vectors of 16 begin, residuals from
-# START on. The tick is [START, START + TICK); what is after it is for later ticks.
+# A row of sound: its ticks are [START, ...), and what is after them is for later ticks. Naive waves are written from
+# NAIVE on, where vectors of 16 begin; residuals from START on.
 NAIVE = 16
 START = NAIVE - LATE
-SOUND = NAIVE + TICK + RESIDUAL
-TAIL = SOUND - TICK  # samples that go over to the next tick: the first 16, and the others if there was a jump
+TAIL = NAIVE + RESIDUAL  # samples that may go over to the tick after the last
 
 _U = np.uint32
 _J = np.arange(TICK, dtype=np.uint32)
@@ -69,22 +68,22 @@ def increment(pitch, sample_rate):  # type: ignore[no-untyped-def]
     return min(440.0 * 2.0 ** ((pitch - 69.0) / 12.0) / sample_rate * PHASE_ONE, float(FASTEST))
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def advanced(phase, step, bend):  # type: ignore[no-untyped-def]
     """A phase a tick later: `step` a sample, growing by `bend` a sample."""
     return (phase + TICK * step + (TICK * (TICK - 1) >> 1) * bend) & (PHASE_ONE - 1)
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
-def correct(sound, side, at, fraction, size, residual):  # type: ignore[no-untyped-def]
-    """Add `size` residuals of a jump (or corner) that lies `fraction` of a sample before sample `at`."""
+def correct(sound, row, at, fraction, size, residual):  # type: ignore[no-untyped-def]
+    """Add `size` residuals of a jump (or corner) that lies `fraction` of a sample before sample `at` of a row."""
     place = fraction * BETWEEN
-    row = min(int(place), BETWEEN - 1)
-    second = np.float32(size * (place - row))
-    first = np.float32(size) - second
+    first = min(int(place), BETWEEN - 1)
+    second_size = np.float32(size * (place - first))
+    first_size = np.float32(size) - second_size
     start = np.uint64(START + at)  # an index that may be negative costs a comparison
     for k in range(RESIDUAL):
-        sound[side, start + np.uint64(k)] += first * residual[row, k] + second * residual[row + 1, k]
+        sound[row, start + np.uint64(k)] += first_size * residual[first, k] + second_size * residual[first + 1, k]
 
 
 @njit(cache=True, error_model="numpy", inline="always")
@@ -105,48 +104,40 @@ def crossing(distance, step, bend):  # type: ignore[no-untyped-def]
     return j, min(max(j - time, 0.0), 1.0)
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
-def saw(sound, side, phase, step, bend, gain, jumps):  # type: ignore[no-untyped-def]
-    """Add a tick of a saw to a side of `sound` [2, SOUND]: it jumps to `gain` at phase 0 and falls to -gain.
-
-    Returns how often it jumped: unless it did, it adds nothing to later ticks, but for the `LATE` samples.
-    """
-    loud = np.float32(gain * 2.0**-31)
+@njit(cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
+def saw(sound, row, at, phase, step, bend, gain, jumps):  # type: ignore[no-untyped-def]
+    """Add a tick of a saw to a row of sound, from sample `at` on: it jumps to `gain` at phase 0 and falls to -gain."""
+    loud, start = np.float32(gain * 2.0**-31), np.uint64(NAIVE + at)
     p, i, b = _U(phase), _U(step), _U(bend)
     for j in range(TICK):
         place = _U(_U(p + _U(_J[j] * i)) + _U(_TRI[j] * b))
-        sound[side, NAIVE + j] -= loud * np.float32(np.int32(place ^ _U(0x80000000)))
+        sound[row, start + np.uint64(j)] -= loud * np.float32(np.int32(place ^ _U(0x80000000)))
     wraps = (phase + TICK * step + (TICK * (TICK - 1) >> 1) * bend) >> 32
     for wrap in range(1, wraps + 1):
         j, fraction = crossing((wrap << 32) - phase, step, bend)
-        correct(sound, side, j, fraction, 2.0 * gain, jumps)
-    return wraps
+        correct(sound, row, at + j, fraction, 2.0 * gain, jumps)
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
-def triangle(sound, side, phase, step, bend, gain, corners):  # type: ignore[no-untyped-def]
-    """Add a tick of a triangle to a side of `sound` [2, SOUND]: like a sine it starts at nothing and rises.
-
-    Returns how many corners it took.
-    """
-    loud, top = np.float32(gain * 2.0**-30), np.float32(gain)
+@njit(cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
+def triangle(sound, row, at, phase, step, bend, gain, corners):  # type: ignore[no-untyped-def]
+    """Add a tick of a triangle to a row of sound: like a sine it starts at nothing and rises."""
+    loud, top, start = np.float32(gain * 2.0**-30), np.float32(gain), np.uint64(NAIVE + at)
     p, i, b = _U(phase), _U(step), _U(bend)
     for j in range(TICK):
         place = _U(_U(p + _U(_J[j] * i)) + _U(_TRI[j] * b))
-        sound[side, NAIVE + j] += top - loud * abs(np.float32(np.int32(place - _U(0x40000000))))
+        sound[row, start + np.uint64(j)] += top - loud * abs(np.float32(np.int32(place - _U(0x40000000))))
     since = (phase - (PHASE_ONE >> 2)) & (PHASE_ONE - 1)  # the upper corner
     halves = (since + TICK * step + (TICK * (TICK - 1) >> 1) * bend) >> 31
     for half in range((since >> 31) + 1, halves + 1):
         j, fraction = crossing((half << 31) - since, step, bend)
         slope = 8.0 * gain / PHASE_ONE * (step + j * bend)
-        correct(sound, side, j, fraction, slope if half & 1 else -slope, corners)
-    return halves - (since >> 31)
+        correct(sound, row, at + j, fraction, slope if half & 1 else -slope, corners)
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
-def sine(sound, side, phase, step, bend, gain):  # type: ignore[no-untyped-def]
-    """Add a tick of a sine to a side of `sound` [2, SOUND]: a cosine's series in the square of a quarter's distance."""
-    loud, to_periods = np.float32(gain), np.float32(2.0**-32)
+@njit(cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
+def sine(sound, row, at, phase, step, bend, gain):  # type: ignore[no-untyped-def]
+    """Add a tick of a sine to a row of sound: a cosine's series in the square of a quarter's distance."""
+    loud, to_periods, start = np.float32(gain), np.float32(2.0**-32), np.uint64(NAIVE + at)
     p, i, b = _U(phase), _U(step), _U(bend)
     for j in range(TICK):
         x = np.float32(np.int32(_U(_U(p + _U(_J[j] * i)) + _U(_TRI[j] * b)))) * to_periods
@@ -155,16 +146,16 @@ def sine(sound, side, phase, step, bend, gain):  # type: ignore[no-untyped-def]
         y = _SINE[7]
         for k in range(6, -1, -1):
             y = y * z + _SINE[k]
-        sound[side, NAIVE + j] += loud * (y if x >= 0 else -y)
+        sound[row, start + np.uint64(j)] += loud * (y if x >= 0 else -y)
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
-def hiss(sound, side, key, age, gain):  # type: ignore[no-untyped-def]
-    """Add a tick of white noise in [-gain, gain) to a side of `sound`, by a 32-bit mixer of (key, age) (Wellons)."""
-    seed = _U((key ^ (key >> 32)) * 0x9E3779B1)
+@njit(cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
+def hiss(sound, row, at, key, age, gain):  # type: ignore[no-untyped-def]
+    """Add a tick of white noise in [-gain, gain) to a row of sound, by a 32-bit mixer of (key, age) (Wellons)."""
+    seed, start = _U((key ^ (key >> 32)) * 0x9E3779B1), np.uint64(NAIVE + at)
     loud = np.float32(gain * 2.0**-31)
     for j in range(TICK):
         z = _U(_U(age + j) ^ seed)
         z = _U((z ^ (z >> _U(16))) * _U(0x7FEB352D))
         z = _U((z ^ (z >> _U(15))) * _U(0x846CA68B))
-        sound[side, NAIVE + j] += loud * np.float32(np.int32(_U(z ^ (z >> _U(16)))))
+        sound[row, start + np.uint64(j)] += loud * np.float32(np.int32(_U(z ^ (z >> _U(16)))))

@@ -1,50 +1,40 @@
-"""The kernel of the subtractive synthesiser: a tick of each voice's oscillators, then of all their filters at once."""
+"""The plan of a subtractive synthesiser's voices: where pitch, filter and level go, tick by tick; and their sum."""
 
 import numpy as np
 from numba import njit
 
-from soundloom.instruments.filters import (
-    COEFFICIENT,
-    HEIGHT,
-    LANES,
-    STATE,
-    STEP,
-    ladder,
-    ladder_coefficients,
-    prewarped,
-    saturate,
-    svf,
-    svf_coefficients,
-)
+from soundloom.instruments.filters import ladder_coefficients, prewarped, svf_coefficients
 from soundloom.instruments.modulation import DECAY, envelope, envelope_tick, glided, lfo
-from soundloom.instruments.oscillators import (
-    FASTEST,
-    NAIVE,
-    PHASE_ONE,
-    RESIDUAL,
-    SOUND,
-    START,
-    TAIL,
-    TICK,
-    advanced,
-    correct,
-    hiss,
-    increment,
-    saw,
-    sine,
-    triangle,
+from soundloom.instruments.oscillators import FASTEST, PHASE_ONE, START, TAIL, TICK, increment
+from soundloom.instruments.tones import (
+    AGE,
+    AHEAD,
+    BEGIN,
+    BEND1,
+    BEND2,
+    C0,
+    C0_STEP,
+    C1,
+    C1_STEP,
+    LOUD,
+    LOUD_STEP,
+    NEXT,
+    PHASES,
+    SLOT,
+    STATES,
+    STEP1,
+    STEP2,
+    TAILS,
+    TICKS,
+    UNISON,
+    WIDTH,
+    WIDTH_STEP,
 )
-from soundloom.instruments.sync import synced
 from soundloom.instruments.voices import SILENT
 
-UNISON = 7  # voices of an oscillator at most
+BLOCK = 512  # samples that are planned at once
+LONGEST = BLOCK // TICK + 1  # ticks of a voice in them
 FALLEN = 16.0  # time constants after which the pitch envelope is at rest
-# The memory of a voice: by side four states of the filter and three of the drive; the phases of both oscillators; and
-# then in float32, by side: what is rendered ahead, and what the oscillators add to later ticks.
-STATES, PHASES = 7, 14
-AHEAD = 2 * (PHASES + 2 * UNISON)
-TAILS = AHEAD + 2 * TICK
-MEMORY = (TAILS + 2 * TAIL) // 2
 
 # What a voice is, besides `voices.FIELDS`. What moves within a tick has a value at the tick's start and a step.
 TONE: list[tuple[str, str]] = [
@@ -57,7 +47,6 @@ TONE: list[tuple[str, str]] = [
     *[(name, "i8") for name in ("stage", "filter_stage", "step1", "step2", "bend1", "bend2")],
     ("moved", "i8"),  # 1 when the pitch moved in the last tick
     ("over", "i8"),  # 1 when what is rendered is its last
-    ("tail", "i8"),  # for how many more ticks its oscillators have left something
     ("ready", "i8"),  # samples rendered ahead, at the end of its memory
     ("sides", "i8"),  # 2 when left and right were not the same in the last tick
 ]
@@ -75,7 +64,7 @@ def _cycle(v, p, age, sample_rate):  # type: ignore[no-untyped-def]
     return increment(pitch + 0.01 * (p.vibrato_cents * v.lfo1 + p.lfo2_cents * v.lfo2), sample_rate)
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _move_pitch(v, p, bend, sample_rate):  # type: ignore[no-untyped-def]
     """Where both oscillators go until the next tick; the slow oscillators and the filter envelope are there already."""
     start, ratio = v.cycle, v.ratio2
@@ -97,7 +86,7 @@ def _move_pitch(v, p, bend, sample_rate):  # type: ignore[no-untyped-def]
     v.bend2 = (int(min(v.cycle * v.ratio2, fastest)) - v.step2) // TICK
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _move_filter(v, p, first, sample_rate):  # type: ignore[no-untyped-def]
     """Where the filter's coefficients go until the next tick."""
     v.c0 += TICK * v.c0_step
@@ -157,214 +146,86 @@ def _tick(v, p, bend, sample_rate):  # type: ignore[no-untyped-def]
     v.rests = p.stamp if rests and v.c0_step == 0 and v.cutoff == p.cutoff_octave and v.loud_step == 0 else 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _tremolo(depth, lfo_value):  # type: ignore[no-untyped-def]
     return 1.0 - depth * (0.5 - 0.5 * lfo_value)
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
-def _move(rows, group, count, params, bend, sample_rate):  # type: ignore[no-untyped-def]
-    for c in range(count):
-        _tick(rows[group[c]], params[0], bend, sample_rate)
+@njit(cache=True)
+def plan(rows, memory, params, bend, sample_rate, who, moves, sound, left, right):  # type: ignore[no-untyped-def]
+    """Add what voices have ready to `left` and `right` [n], and plan the rest; returns how many voices are planned.
 
-
-@njit(cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
-def _oscillate(  # type: ignore[no-untyped-def]
-    rows, group, count, params, memory, floats, chorus, gains, jumps, corners, sound, tile
-):  # fmt: skip
-    """A tick of the oscillators and the noise of a group of voices, into the lanes of a tile.
-
-    A shape lies between two neighbours of sine, triangle, saw and pulse. A pulse is a saw less the same saw `width` of
-    a period later: without DC at any width.
+    Their rows of `sound` begin with what their oscillators have left over.
     """
     p = params[0]
-    sides, unisons = int(p.sides), int(p.count)
-    for c in range(count):
-        i = group[c]
-        v = rows[i]
-        for side in range(sides):
-            tail = np.uint64(TAILS + (side * TAIL if v.sides == 2 else 0))
-            for j in range(SOUND):
-                sound[side, j] = 0.0
-            for j in range(TAIL if v.tail > 0 else NAIVE):
-                sound[side, j] = floats[i, tail + np.uint64(j)]
-        jumped = 0
-        into = 2 if sides == 2 else 0  # a voice of a unison that goes to both sides is made once
-        for unison in range(unisons):
-            left, right, before = chorus[1, unison], chorus[2, unison], jumped
-            step, bends, step2, bends2 = v.step1, v.bend1, v.step2, v.bend2
-            if unisons > 1:
-                step, bends = int(step * chorus[0, unison]), int(bends * chorus[0, unison])
-                step2, bends2 = int(step2 * chorus[0, unison]), int(bends2 * chorus[0, unison])
-            if sides == 2:
-                for j in range(SOUND):
-                    sound[2, j] = 0.0
-            if p.synced == 1 and p.osc2_level > 0:
-                jumped += 1
-                at = PHASES + UNISON + unison
-                memory[i, at] = synced(
-                    sound, into, np.int64(memory[i, at - UNISON]), step, bends, memory[i, at], step2, bends2, gains[1],
-                    p.osc2_level * (left if sides == 1 else 1.0), v.width, v.width_step, jumps, corners,
-                )  # fmt: skip
-            for osc in range(1 if p.synced == 1 else 2):
-                level = p.osc1_level if osc == 0 else p.osc2_level
-                if osc == 1:
-                    step, bends = step2, bends2
-                at = PHASES + osc * UNISON + unison
-                phase = np.int64(memory[i, at])
-                memory[i, at] = advanced(phase, step, bends)
-                if level > 0:
-                    if sides == 1:
-                        level *= left
-                    if gains[osc, 0] != 0:
-                        sine(sound, into, phase, step, bends, level * gains[osc, 0])
-                    if gains[osc, 1] != 0:
-                        jumped += triangle(sound, into, phase, step, bends, level * gains[osc, 1], corners)
-                    if gains[osc, 2] != 0:
-                        jumped += saw(sound, into, phase, step, bends, level * gains[osc, 2], jumps)
-                    if gains[osc, 3] != 0:
-                        ahead = (phase + int(v.width * PHASE_ONE)) & (PHASE_ONE - 1)
-                        forward = step + int(v.width_step * PHASE_ONE)
-                        jumped += saw(sound, into, ahead, forward, bends, level * gains[osc, 3], jumps)
-            if sides == 2:
-                reach = SOUND if jumped > before else NAIVE + TICK
-                for j in range(reach):
-                    sound[0, j] += np.float32(left) * sound[2, j]
-                    sound[1, j] += np.float32(right) * sound[2, j]
-        if v.age == 0:  # the first jump is from silence
-            jumped = 1
-            for side in range(sides):
-                correct(sound, side, 0, 0.0, sound[side, NAIVE], jumps)
-        v.tail = RESIDUAL // TICK if jumped > 0 else max(v.tail - 1, 0)
-        for side in range(sides):
-            tail, lane = np.uint64(TAILS + side * TAIL), c * sides + side
-            if p.noise_level > 0:
-                hiss(sound, side, v.key, v.age, p.noise_level)
-            for j in range(TAIL if v.tail > 0 else NAIVE):
-                floats[i, tail + np.uint64(j)] = sound[side, TICK + j]
-            for j in range(TICK):
-                tile[j, lane] = sound[side, START + j]
-            tile[COEFFICIENT, lane], tile[COEFFICIENT + 1, lane] = v.c0, v.c1
-            tile[STEP, lane], tile[STEP + 1, lane] = v.c0_step, v.c1_step
-        v.sides = sides
-
-
-@njit(cache=True, error_model="numpy", fastmath={"contract"}, inline="always")
-def _mix(rows, group, count, params, floats, powers, amplitude, tile, done, mid, left, right):  # type: ignore[no-untyped-def]
-    """The level of a group of voices, and their sum: each from its sample `done` on, in `mid` where sides are equal.
-
-    What reaches over the end of the block waits in the voice's memory.
-    """
-    p = params[0]
-    sides, n = int(p.sides), len(mid)
-    for c in range(count):
-        i = group[c]
-        v = rows[i]
-        v.env, v.stage = envelope(amplitude, v.env, v.stage, v.held, p.attack_step, p.sustain, powers)
-        for j in range(TICK):
-            amplitude[j] *= v.loud + (j + 1) * v.loud_step
-        m, start = min(TICK, n - done[i]), np.uint64(done[i])
-        for side in range(sides):
-            lane = c * sides + side
-            if sides == 1:
-                for j in range(m):
-                    mid[start + np.uint64(j)] += amplitude[j] * tile[j, lane]
-            elif side == 0:
-                for j in range(m):
-                    left[start + np.uint64(j)] += amplitude[j] * tile[j, lane]
-            else:
-                for j in range(m):
-                    right[start + np.uint64(j)] += amplitude[j] * tile[j, lane]
-        for side in range(2 if m < TICK else 0):
-            for j in range(m, TICK):
-                floats[i, AHEAD + side * TICK + j] = amplitude[j] * tile[j, c * sides + side * (sides - 1)]
-        v.ready = TICK - m
-        v.age += TICK
-        done[i] += m
-        if v.env < SILENT and (v.held == 0 or v.stage == DECAY):
-            v.over = 1
-            if v.ready == 0:
-                v.active, done[i] = 0, n
-
-
-@njit(cache=True)
-def _load(rows, group, count, sides, memory, tile):  # type: ignore[no-untyped-def]
-    """What the filters of a group remember, into their lanes; what was mono is the same on both sides."""
-    tile[:, count * sides :] = 0.0
-    for lane in range(count * sides):
-        i = group[lane // sides]
-        side = lane % sides if rows[i].sides == 2 else 0
-        for k in range(STATES):
-            tile[STATE + k, lane] = memory[i, side * STATES + k]
-
-
-@njit(cache=True)
-def _store(group, count, sides, memory, tile):  # type: ignore[no-untyped-def]
-    for lane in range(count * sides):
-        for k in range(STATES):
-            memory[group[lane // sides], lane % sides * STATES + k] = tile[STATE + k, lane]
-
-
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _resume(rows, floats, done, left, right):  # type: ignore[no-untyped-def]
-    """Add what voices have ready to the sum, and say in `done` where each goes on: at the end where it is over."""
-    n = len(left)
+    n, count, sides = len(left), 0, int(p.sides)
     for i in range(len(rows)):
         v = rows[i]
-        done[i] = n
-        if v.active == 1:
-            m = min(v.ready, n)
-            first = np.uint64(AHEAD + TICK - v.ready)
-            for j in range(m):
-                left[j] += floats[i, first + np.uint64(j)]
-                right[j] += floats[i, first + np.uint64(j + TICK)]
-            v.ready -= m
-            if v.over == 0 or v.ready > 0:
-                done[i] = m
-            else:
-                v.active = 0
+        if v.active == 0:
+            continue
+        m, first = min(v.ready, n), np.uint64(AHEAD + TICK - v.ready)
+        for j in range(m):
+            left[j] += memory[i, first + np.uint64(j)]
+            right[j] += memory[i, first + np.uint64(j + TICK)]
+        v.ready -= m
+        if v.over == 1:
+            v.active = 1 if v.ready > 0 else 0
+        elif m < n:
+            ticks = (n - m + TICK - 1) // TICK
+            who[count, SLOT], who[count, TICKS], who[count, BEGIN], who[count, AGE] = i, ticks, m, v.age
+            for t in range(ticks):
+                _tick(v, p, bend, sample_rate)
+                row = moves[count, t]
+                row[STEP1], row[BEND1], row[STEP2], row[BEND2] = v.step1, v.bend1, v.step2, v.bend2
+                row[WIDTH], row[WIDTH_STEP], row[LOUD], row[LOUD_STEP] = v.width, v.width_step, v.loud, v.loud_step
+                row[C0], row[C1], row[C0_STEP], row[C1_STEP] = v.c0, v.c1, v.c0_step, v.c1_step
+                v.age += TICK
+            for side in range(sides):
+                place, tail = count * sides + side, np.uint64(TAILS + (side * TAIL if v.sides == 2 else 0))
+                for j in range(TAIL):
+                    sound[place, j] = memory[i, tail + np.uint64(j)]
+                for j in range(ticks * TICK):
+                    sound[place, TAIL + j] = 0.0
+            if sides == 2 and v.sides != 2:  # what was the same on both sides
+                for k in range(STATES):
+                    memory[i, STATES + k] = memory[i, k]
+            v.sides = sides
+            count += 1
+    return count
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def render(  # type: ignore[no-untyped-def]
-    rows, memory, floats, params, chorus, powers, bend, jumps, corners, sample_rate, left, right
-):  # fmt: skip
-    """Add all active voices to `left` and `right` [n]. Groups of voices go through the block together, tick by tick."""
+def mix(rows, memory, params, powers, who, moves, sound, count, left, right):  # type: ignore[no-untyped-def]
+    """The level of the planned voices, and their sum; what reaches over the end of the block waits in their memory."""
     p = params[0]
-    n, most = len(left), LANES // int(p.sides)
-    mid, done, group = np.zeros(n), np.zeros(len(rows), np.int64), np.zeros(LANES, np.int64)
-    gains = np.zeros((2, 4))
-    for osc in range(2):
-        shape = p.osc1_shape if osc == 0 else p.osc2_shape
-        gains[osc, 0], gains[osc, 1] = max(0.0, 1.0 - shape), max(0.0, 1.0 - abs(shape - 1.0))
-        gains[osc, 2], gains[osc, 3] = min(max(0.0, shape - 1.0), 1.0), min(0.0, 2.0 - shape)
-    sound, amplitude, tile = np.zeros((3, SOUND), np.float32), np.zeros(TICK), np.zeros((HEIGHT, LANES))
-    _resume(rows, floats, done, left, right)
-    front = 0
-    while front < len(rows):
-        count, i = 0, front
-        while i < len(rows) and count < most:
-            if done[i] < n:
-                group[count] = i
-                count += 1
-            elif i == front:
-                front += 1
-            i += 1
-        _load(rows, group, count, int(p.sides), memory, tile)
-        together = count > 0
-        while together:
-            _move(rows, group, count, params, bend, sample_rate)
-            _oscillate(rows, group, count, params, memory, floats, chorus, gains, jumps, corners, sound, tile)
-            if p.ladder == 1:
-                ladder(tile, p.damping, p.low, p.band, p.high)
-            else:
-                svf(tile, p.damping, p.low, p.band, p.high)
-            if p.drive > 0:
-                saturate(tile, p.drive, p.dc_tracking)
-            _mix(rows, group, count, params, floats, powers, amplitude, tile, done, mid, left, right)
-            for c in range(count):
-                together = together and done[group[c]] < n
-        _store(group, count, int(p.sides), memory, tile)
+    n, sides, level, total = len(left), int(p.sides), np.zeros(LONGEST * TICK), np.zeros((2, len(left)))
+    for k in range(count):
+        i, begin, ticks, end = who[k, SLOT], who[k, BEGIN], who[k, TICKS], 0
+        v = rows[i]
+        while end < ticks and v.over == 0:
+            at = end * TICK
+            v.env, v.stage = envelope(level, at, v.env, v.stage, v.held, p.attack_step, p.sustain, powers)
+            loud, step, place = moves[k, end, LOUD], moves[k, end, LOUD_STEP], np.uint64(at)
+            for j in range(TICK):
+                level[place + np.uint64(j)] *= loud + (j + 1) * step
+            end += 1
+            if v.env < SILENT and (v.held == 0 or v.stage == DECAY):
+                v.over = 1
+        m, start = min(end * TICK, n - begin), np.uint64(begin)
+        v.ready = end * TICK - m
+        if v.over == 1 and v.ready == 0:
+            v.active = 0
+        for side in range(2):
+            row = sides * k + side * (sides - 1)
+            for j in range(m if side < sides else 0):
+                total[side, start + np.uint64(j)] += level[j] * sound[row, START + j]
+            for j in range(m, m + v.ready):
+                memory[i, AHEAD + (side + 1) * TICK + j - end * TICK] = level[j] * sound[row, START + j]
+            later = np.uint64(end * TICK)
+            for j in range(TAIL):
+                memory[i, TAILS + side * TAIL + j] = sound[row, later + np.uint64(j)]
+        for which in range(2 * UNISON):
+            memory[i, PHASES + which] = memory[i, NEXT + which]
     for j in range(n):
-        left[j] += mid[j]
-        right[j] += mid[j]
+        left[j] += total[0, j]
+        right[j] += total[sides - 1, j]

@@ -11,12 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundloom.instruments.base import Event, Param
+from soundloom.instruments.lanes import through
 from soundloom.instruments.modulation import fall_powers
-from soundloom.instruments.oscillators import TICK, residuals
-from soundloom.instruments.subtracting import MEMORY, PHASES, TONE, UNISON, render
+from soundloom.instruments.oscillators import TAIL, TICK, residuals
+from soundloom.instruments.subtracting import BLOCK, LONGEST, TONE, mix, plan
+from soundloom.instruments.tones import MEMORY, MOVES, NEXT, PHASES, UNISON, hisses, rounds, saws, slaves
 from soundloom.instruments.voices import FIELDS, AbstractPolyphonic, Voices, white
 
 MOVED = ("cutoff_octaves", "width", "tremolo")  # by both slow oscillators, besides the pitch
+
+
+ROW = LONGEST * TICK + TAIL  # samples of a row of sound
 
 
 class Subtractive(AbstractPolyphonic):
@@ -108,18 +113,32 @@ class Subtractive(AbstractPolyphonic):
             "sides": 2.0 if len(ratios) > 1 and values["spread"] > 0 else 1.0,
             "synced": float(values["sync"] >= 0.5),
             "lfo1": float(any([values["vibrato_cents"], *(values[f"lfo1_{of}"] for of in MOVED)])),
+            "stamp": float(1 + hash(tuple(values.values())) % (1 << 50)),  # of all knobs: 0 is none
             "lfo2": float(any([values["lfo2_cents"], *(values[f"lfo2_{of}"] for of in MOVED)])),
         }
-        derived["stamp"] = float(1 + hash(tuple(values.values())) % (1 << 50))
+        free = np.stack([values[f"osc{osc}_level"] * _parts(values[f"osc{osc}_shape"]) for osc in (1, 2)])
+        slave = free[1] * derived["synced"]
+        free[1] -= slave
+        filtering = ("damping", "low", "band", "high", "drive", "dc_tracking")
         arrays = {
             "powers": np.stack([fall_powers(values[name], sample_rate) for name in ("decay_s", "release_s")]),
             "chorus": np.stack([np.resize(of, UNISON) for of in (ratios, left, right)]),
+            "free": free,  # how loud the parts of oscillators are that nobody starts again
+            "slave": slave,
+            "filtering": np.array([derived[name] for name in filtering]),
         }
+        derived |= {"has_rounds": float(free[:, :2].any()), "has_saws": float(free[:, 2:].any())}
+        derived |= {"has_slave": float(slave.any())}
         dtype = [(name, "f8") for name in derived] + [(name, "f8", array.shape) for name, array in arrays.items()]
         return np.array([(*derived.values(), *arrays.values())], dtype=dtype)
 
     def _memory_samples(self, sample_rate: int) -> int:
         return MEMORY
+
+    def _init_after(self, derived: NDArray[Any]) -> NDArray[Any]:
+        """Nothing is remembered there: it is room for the plan, and for rows of sound, the last of them silent."""
+        fields = [("who", "i8", (self.voices, 4)), ("moves", "f8", (self.voices, LONGEST, MOVES))]
+        return np.zeros(1, np.dtype([*fields, ("sound", "f8", (2 * self.voices + 1, ROW))]))
 
     def _start(self, state: Voices, slot: int, event: Event) -> None:
         row, knobs = state.rows[slot], state.derived[0]
@@ -129,15 +148,37 @@ class Subtractive(AbstractPolyphonic):
         if knobs["glide_s"] > 0 and not math.isnan(state.last_pitch):
             row["slide"] = state.last_pitch - event.pitch
         if knobs["unison"] >= 1.5:  # voices in unison are nowhere together
-            phases = state.memory[slot, PHASES:][: 2 * UNISON]
-            phases[:] = [int((white(row["key"], -1 - which) + 1) * (1 << 31)) for which in range(2 * UNISON)]
+            phases = [int((white(row["key"], -1 - which) + 1) * (1 << 31)) for which in range(2 * UNISON)]
+            state.memory[slot, PHASES : PHASES + 2 * UNISON] = state.memory[slot, NEXT : NEXT + 2 * UNISON] = phases
 
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        rate, derived = float(state.sample_rate), state.derived
-        render(
-            rows, memory, memory.view(np.float32), derived, derived["chorus"][0],
-            derived["powers"][0], float(state.bend), *residuals(), rate, *out,
-        )  # fmt: skip
+        for start in range(0, out.shape[1], BLOCK):
+            self._render_block(state, rows, memory, out[:, start : start + BLOCK])
+
+    def _render_block(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], sides: Any) -> None:
+        knobs, room = state.derived[0], state.after[0]
+        who, moves, sound, chorus = room["who"], room["moves"], room["sound"], knobs["chorus"]
+        rate, bend = float(state.sample_rate), float(state.bend)
+        count = plan(rows, memory, state.derived, bend, rate, who, moves, sound, *sides)
+        if not count:
+            return
+        jumps, corners = residuals()
+        how = (sound, count, int(knobs["sides"]))
+        if knobs["has_saws"]:
+            saws(who, moves, memory, chorus, knobs["free"], jumps, *how, int(knobs["count"]))
+        if knobs["has_rounds"]:
+            rounds(who, moves, memory, chorus, knobs["free"], corners, *how, int(knobs["count"]))
+        if knobs["has_slave"]:
+            slaves(who, moves, memory, chorus, knobs["slave"], jumps, corners, *how, int(knobs["count"]))
+        if knobs["noise_level"]:
+            hisses(who, np.ascontiguousarray(rows["key"]), knobs["noise_level"], *how)
+        through(bool(knobs["ladder"]), bool(knobs["drive"]))(who, moves, memory, *how, knobs["filtering"])
+        mix(rows, memory, state.derived, knobs["powers"], who, moves, sound, count, *sides)
+
+
+def _parts(shape: float) -> NDArray[np.float64]:
+    """How much sine, triangle, saw, and saw `width` later make a shape."""
+    return np.array([max(0, 1 - shape), max(0, 1 - abs(shape - 1)), min(max(0, shape - 1), 1), min(0, 2 - shape)])
 
 
 def _unison(count: int, cents: float, spread: float) -> tuple[NDArray[np.float64], ...]:

@@ -34,61 +34,62 @@ def _mean(ratio, width, gains):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _jump(sound, side, j, since, size, residual):  # type: ignore[no-untyped-def]
-    """`correct`, where code is shorter for a call."""
-    correct(sound, side, j, min(since, 1.0), size, residual)
+def _correct(sound, row, at, fraction, size, residual):  # type: ignore[no-untyped-def]
+    """`correct`, called rather than copied: it is needed in eight places."""
+    correct(sound, row, at, fraction, size, residual)
 
 
 @njit(cache=True, error_model="numpy")
-def _corners(sound, side, j, phase, rate, span, after, gain, corners):  # type: ignore[no-untyped-def]
-    """The corners of a triangle within `span` samples, which end `after` samples before sample j."""
+def _corners(sound, row, at, phase, rate, span, after, gain, corners):  # type: ignore[no-untyped-def]
+    """The corners of a triangle within `span` samples, which end `after` samples before sample `at`."""
     end = phase + rate * span
     for half in range(4):
         corner = 0.25 + 0.5 * half
         if phase < corner <= end:
             slope = 8.0 * gain * rate
-            _jump(sound, side, j, after + (end - corner) / rate, slope if half & 1 else -slope, corners)
+            _correct(sound, row, at, min(after + (end - corner) / rate, 1.0), slope if half & 1 else -slope, corners)
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
 def synced(  # type: ignore[no-untyped-def]
-    sound, side, master, step, bend, phase, slave_step, slave_bend, gains, gain, width, width_step, jumps, corners
+    sound, row, at, master, step, bend, phase, slave_step, slave_bend, gains, width, width_step, jumps, corners
 ):  # fmt: skip
-    """Add a tick of an oscillator at `phase`, started again by the `master`; returns where its phase is then.
+    """Add a tick of an oscillator at `phase`, started again by the `master`, to a row of sound from sample `at` on.
 
     `gains` [4] are those of sine, triangle, saw, and saw `width` later, which the shape is made of. What a restart
-    adds to DC, the mean over the master's period, is taken away.
+    adds to DC, the mean over the master's period, is taken away. Returns where the phase is then.
     """
     one = 1.0 / PHASE_ONE
     p, q = phase * one, (phase * one + width) % 1.0
     mean = _mean(slave_step / step, width, gains)
     end = _mean((slave_step + TICK * slave_bend) / (step + TICK * bend), width + TICK * width_step, gains)
     wraps = (master + TICK * step + (TICK * (TICK - 1) >> 1) * bend) >> 32
-    wrap, at, since = 0, TICK + 1, 0.0
+    wrap, restart, since = 0, TICK + 1, 0.0
     if wraps > 0:
         wrap = 1
-        at, since = crossing(PHASE_ONE - master, step, bend)
+        restart, since = crossing(PHASE_ONE - master, step, bend)
     for j in range(TICK):
         value = gains[2] * (1.0 - 2.0 * p) + gains[3] * (1.0 - 2.0 * q) - mean - (end - mean) * j / TICK
         if gains[0] != 0:
             value += gains[0] * math.sin(2 * math.pi * p)
         if gains[1] != 0:
             value += gains[1] * _triangle(p)
-        sound[side, NAIVE + j] += np.float32(gain * value)
+        sound[row, NAIVE + at + j] += np.float32(value)
 
         rate = (slave_step + j * slave_bend) * one
         later, span = rate + width_step, 1.0  # `later` is the rate of the saw that is `width` ahead
-        if at == j + 1:  # a restart before the next sample
+        now = at + j + 1
+        if restart == j + 1:  # a restart before the next sample
             before = 1.0 - since
             if gains[1] != 0:
-                _corners(sound, side, at, p, rate, before, since, gain * gains[1], corners)
+                _corners(sound, row, now, p, rate, before, since, gains[1], corners)
             p, q = p + rate * before, q + later * before
             if p >= 1.0:
                 p -= 1.0
-                _jump(sound, side, at, since + p / rate, 2.0 * gain * gains[2], jumps)
+                _correct(sound, row, now, min(since + p / rate, 1.0), 2.0 * gains[2], jumps)
             if q >= 1.0:
                 q -= 1.0
-                _jump(sound, side, at, since + q / later, 2.0 * gain * gains[3], jumps)
+                _correct(sound, row, now, min(since + q / later, 1.0), 2.0 * gains[3], jumps)
             start = width + (j + before) * width_step
             jump = 2.0 * gains[2] * p + 2.0 * gains[3] * (q - start)
             slope = 0.0
@@ -98,22 +99,22 @@ def synced(  # type: ignore[no-untyped-def]
             if gains[1] != 0:
                 jump -= gains[1] * _triangle(p)
                 slope += gains[1] * 8.0 * rate if 0.25 < p < 0.75 else 0.0
-            _jump(sound, side, at, since, gain * jump, jumps)
+            _correct(sound, row, now, since, jump, jumps)
             if slope != 0:
-                _jump(sound, side, at, since, gain * slope, corners)
+                _correct(sound, row, now, since, slope, corners)
             p, q, span = 0.0, start, since
-            at = TICK + 1
+            restart = TICK + 1
             if wrap < wraps:
                 wrap += 1
-                at, since = crossing(wrap * PHASE_ONE - master, step, bend)
+                restart, since = crossing(wrap * PHASE_ONE - master, step, bend)
         if gains[1] != 0:
-            _corners(sound, side, j + 1, p, rate, span, 0.0, gain * gains[1], corners)
+            _corners(sound, row, now, p, rate, span, 0.0, gains[1], corners)
         p, q = p + rate * span, q + later * span
         if p >= 1.0:
             p -= 1.0
-            _jump(sound, side, j + 1, p / rate, 2.0 * gain * gains[2], jumps)
+            _correct(sound, row, now, min(p / rate, 1.0), 2.0 * gains[2], jumps)
         if q >= 1.0:
             q -= 1.0
             if gains[3] != 0:
-                _jump(sound, side, j + 1, q / later, 2.0 * gain * gains[3], jumps)
+                _correct(sound, row, now, min(q / later, 1.0), 2.0 * gains[3], jumps)
     return p * PHASE_ONE
