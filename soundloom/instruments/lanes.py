@@ -21,7 +21,7 @@ from soundloom.instruments.tones import C0, C0_STEP, C1, C1_STEP, SLOT, STATES, 
 
 
 @functools.cache
-def through(four_poles: bool, driven: bool) -> Any:
+def through(four_poles: int, driven: int) -> Any:
     """The kernel of a filter, with or without the drive behind it; each is compiled when it is first heard."""
     run = ladder if four_poles else svf
 

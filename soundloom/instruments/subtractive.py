@@ -120,16 +120,17 @@ class Subtractive(AbstractPolyphonic):
         slave = free[1] * derived["synced"]
         free[1] -= slave
         filtering = ("damping", "low", "band", "high", "drive", "dc_tracking")
+        kinds = [free[:, 2:].any(), free[:, :2].any(), slave.any(), values["noise_level"] > 0]
         arrays = {
             "powers": np.stack([fall_powers(values[name], sample_rate) for name in ("decay_s", "release_s")]),
             "chorus": np.stack([np.resize(of, UNISON) for of in (ratios, left, right)]),
             "free": free,  # how loud the parts of oscillators are that nobody starts again
             "slave": slave,
             "filtering": np.array([derived[name] for name in filtering]),
+            "how": np.array([derived["sides"], len(ratios), *kinds, ladder, values["drive_db"] > 0], np.int64),
         }
-        derived |= {"has_rounds": float(free[:, :2].any()), "has_saws": float(free[:, 2:].any())}
-        derived |= {"has_slave": float(slave.any())}
-        dtype = [(name, "f8") for name in derived] + [(name, "f8", array.shape) for name, array in arrays.items()]
+        dtype: list[Any] = [(name, "f8") for name in derived]
+        dtype += [(name, array.dtype, array.shape) for name, array in arrays.items()]
         return np.array([(*derived.values(), *arrays.values())], dtype=dtype)
 
     def _memory_samples(self, sample_rate: int) -> int:
@@ -155,25 +156,25 @@ class Subtractive(AbstractPolyphonic):
         for start in range(0, out.shape[1], BLOCK):
             self._render_block(state, rows, memory, out[:, start : start + BLOCK])
 
-    def _render_block(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], sides: Any) -> None:
+    def _render_block(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: Any) -> None:
         knobs, room = state.derived[0], state.after[0]
         who, moves, sound, chorus = room["who"], room["moves"], room["sound"], knobs["chorus"]
         rate, bend = float(state.sample_rate), float(state.bend)
-        count = plan(rows, memory, state.derived, bend, rate, who, moves, sound, *sides)
+        count = plan(rows, memory, state.derived, bend, rate, who, moves, sound, *out)
         if not count:
             return
         jumps, corners = residuals()
-        how = (sound, count, int(knobs["sides"]))
-        if knobs["has_saws"]:
-            saws(who, moves, memory, chorus, knobs["free"], jumps, *how, int(knobs["count"]))
-        if knobs["has_rounds"]:
-            rounds(who, moves, memory, chorus, knobs["free"], corners, *how, int(knobs["count"]))
-        if knobs["has_slave"]:
-            slaves(who, moves, memory, chorus, knobs["slave"], jumps, corners, *how, int(knobs["count"]))
-        if knobs["noise_level"]:
-            hisses(who, np.ascontiguousarray(rows["key"]), knobs["noise_level"], *how)
-        through(bool(knobs["ladder"]), bool(knobs["drive"]))(who, moves, memory, *how, knobs["filtering"])
-        mix(rows, memory, state.derived, knobs["powers"], who, moves, sound, count, *sides)
+        sides, unisons, has_saws, has_rounds, has_slave, has_noise, ladder, driven = knobs["how"].tolist()
+        if has_saws:
+            saws(who, moves, memory, chorus, knobs["free"], jumps, sound, count, sides, unisons)
+        if has_rounds:
+            rounds(who, moves, memory, chorus, knobs["free"], corners, sound, count, sides, unisons)
+        if has_slave:
+            slaves(who, moves, memory, chorus, knobs["slave"], jumps, corners, sound, count, sides, unisons)
+        if has_noise:
+            hisses(who, np.ascontiguousarray(rows["key"]), knobs["noise_level"], sound, count, sides)
+        through(ladder, driven)(who, moves, memory, sound, count, sides, knobs["filtering"])
+        mix(rows, memory, state.derived, knobs["powers"], who, moves, sound, count, *out)
 
 
 def _parts(shape: float) -> NDArray[np.float64]:
