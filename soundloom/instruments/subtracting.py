@@ -43,7 +43,7 @@ TONE: list[tuple[str, str]] = [
     *[(name, "f8") for name in ("cycle", "ratio2", "width", "width_step")],  # cycle: of the phase, a sample
     *[(name, "f8") for name in ("cutoff", "octave", "damping", "ladder", "c0", "c1", "c0_step", "c1_step")],
     *[(name, "f8") for name in ("gain", "loud", "loud_step")],
-    ("rests", "f8"),  # the stamp of the knobs with which nothing moves
+    *[(name, "f8") for name in ("calm", "still")],  # the stamp of the knobs with which all, and the filter, rests
     *[(name, "i8") for name in ("stage", "filter_stage", "step1", "step2", "bend1", "bend2")],
     ("moved", "i8"),  # 1 when the pitch moved in the last tick
     ("over", "i8"),  # 1 when what is rendered is its last
@@ -117,8 +117,9 @@ def _tick(v, p, bend, sample_rate):  # type: ignore[no-untyped-def]
         v.filter_env, v.filter_stage, v.held, p.filter_attack_step, p.filter_sustain, p.filter_decay_factor,
         p.filter_release_factor,
     )  # fmt: skip
-    opens = v.filter_env != before and (p.filter_env_octaves != 0 or p.osc2_env_semitones != 0)
-    if v.rests == p.stamp and v.bent == bend and not opens:
+    env_moves = v.filter_env != before
+    calm = v.calm == p.stamp and v.bent == bend and not (env_moves and p.osc2_env_semitones != 0)
+    if calm and v.still == p.stamp and not (env_moves and p.filter_env_octaves != 0):
         return
     if first:
         v.lfo1, v.lfo2 = lfo(p.lfo1_shape, 0.0, v.key), lfo(p.lfo2_shape, 0.0, v.key + 1)
@@ -126,24 +127,25 @@ def _tick(v, p, bend, sample_rate):  # type: ignore[no-untyped-def]
         v.width = p.pulse_width + p.lfo1_width * v.lfo1 + p.lfo2_width * v.lfo2
         v.gain = p.gain * v.velocity * v.velocity
         v.loud = v.gain * _tremolo(p.lfo1_tremolo, v.lfo1) * _tremolo(p.lfo2_tremolo, v.lfo2)
-    if p.lfo1 == 1:
-        v.lfo1_phase += p.vibrato_hz * TICK / sample_rate
-        v.lfo1 = lfo(p.lfo1_shape, v.lfo1_phase, v.key)
-    if p.lfo2 == 1:
-        v.lfo2_phase += p.lfo2_hz * TICK / sample_rate
-        v.lfo2 = lfo(p.lfo2_shape, v.lfo2_phase, v.key + 1)
-    _move_pitch(v, p, bend, sample_rate)
+    if not calm:
+        if p.lfo1 == 1:
+            v.lfo1_phase += p.vibrato_hz * TICK / sample_rate
+            v.lfo1 = lfo(p.lfo1_shape, v.lfo1_phase, v.key)
+        if p.lfo2 == 1:
+            v.lfo2_phase += p.lfo2_hz * TICK / sample_rate
+            v.lfo2 = lfo(p.lfo2_shape, v.lfo2_phase, v.key + 1)
+        _move_pitch(v, p, bend, sample_rate)
+        v.width = min(max(v.width + TICK * v.width_step, 0.02), 0.98)
+        target = min(max(p.pulse_width + p.lfo1_width * v.lfo1 + p.lfo2_width * v.lfo2, 0.02), 0.98)
+        most = 0.5 * min(min(v.step1, v.step1 + TICK * v.bend1), min(v.step2, v.step2 + TICK * v.bend2)) / PHASE_ONE
+        v.width_step = min(max((target - v.width) / TICK, -most), most)  # an edge never runs backwards
+        v.gain = glided(v.gain, p.gain * v.velocity * v.velocity, p.smoothing)
+        v.loud += TICK * v.loud_step
+        v.loud_step = (v.gain * _tremolo(p.lfo1_tremolo, v.lfo1) * _tremolo(p.lfo2_tremolo, v.lfo2) - v.loud) / TICK
+        moves = p.lfo1 == 1 or p.lfo2 == 1 or v.moved == 1 or v.bend1 != 0 or v.bend2 != 0 or v.width_step != 0
+        v.calm = 0.0 if moves or v.loud_step != 0 else p.stamp
     _move_filter(v, p, first, sample_rate)
-
-    v.width = min(max(v.width + TICK * v.width_step, 0.02), 0.98)
-    target = min(max(p.pulse_width + p.lfo1_width * v.lfo1 + p.lfo2_width * v.lfo2, 0.02), 0.98)
-    most = 0.5 * min(min(v.step1, v.step1 + TICK * v.bend1), min(v.step2, v.step2 + TICK * v.bend2)) / PHASE_ONE
-    v.width_step = min(max((target - v.width) / TICK, -most), most)  # an edge never runs backwards
-    v.gain = glided(v.gain, p.gain * v.velocity * v.velocity, p.smoothing)
-    v.loud += TICK * v.loud_step
-    v.loud_step = (v.gain * _tremolo(p.lfo1_tremolo, v.lfo1) * _tremolo(p.lfo2_tremolo, v.lfo2) - v.loud) / TICK
-    rests = p.lfo1 == 0 and p.lfo2 == 0 and v.moved == 0 and v.bend1 == 0 and v.bend2 == 0 and v.width_step == 0
-    v.rests = p.stamp if rests and v.c0_step == 0 and v.cutoff == p.cutoff_octave and v.loud_step == 0 else 0.0
+    v.still = p.stamp if v.calm == p.stamp and v.c0_step == 0 and v.cutoff == p.cutoff_octave else 0.0
 
 
 @njit(cache=True, inline="always")
