@@ -135,7 +135,7 @@ def _loop(omega, loss, periods):  # type: ignore[no-untyped-def]
     return max(delay, 2.01), min(0.001 ** (1 / periods) / loss_gain, 1 - 2e-5)
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _omega(pitch, sample_rate):  # type: ignore[no-untyped-def]
     return 2 * math.pi * 440.0 * 2.0 ** ((pitch - 69.0) / 12.0) / sample_rate
 
@@ -162,8 +162,9 @@ def _excite(memory, delay, key, pick_position, softness, noise):  # type: ignore
     other = max(1, int(pick_position * n + 0.5)) % n
     for i in range(n):
         raw[i] = line[i] - line[i - other]
-    mean = raw.mean()
-    rms, peak = 1e-12, 1e-12
+    mean, rms, peak = 0.0, 1e-12, 1e-12
+    for i in range(n):
+        mean += raw[i] / n
     for i in range(n):
         raw[i] -= mean
         rms += raw[i] * raw[i] / n
@@ -233,7 +234,8 @@ def _aim(v, line, weights, bend, glide, sample_rate):  # type: ignore[no-untyped
         else:
             v.back, v.most = _allpass(weights, v.delay, _omega(v.pitch + v.bent, sample_rate))
         v.dark = 1 if v.loss**4 > 1e-6 else 0
-        line[:TAPS] = 0.0
+        for k in range(TAPS):
+            line[k] = 0.0
         for power in range(4):
             for k in range(POINTS):
                 line[k + 3 - power] += v.loop_gain * (1.0 - v.loss) * v.loss**power * weights[k]
