@@ -61,7 +61,7 @@ def svf(tile, damping, low, band, high):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def ladder_coefficients(g, feedback):  # type: ignore[no-untyped-def]
     pole = g / (1.0 + g)
-    return pole, 1.0 / (1.0 + feedback * pole**4)
+    return pole, 1.0 / (1.0 + feedback * pole * pole * pole * pole)
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})

@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from soundloom.instruments.base import Event, Param
+from soundloom.instruments.filters import svf_coefficients
 from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices, white
 
 LOWEST_HZ = 7.0  # MIDI 0, bent down by two semitones: how long the delay lines are
@@ -77,9 +78,9 @@ class Pluck(AbstractPolyphonic):
             "dc_tracking": 2 * math.pi * 5 / sample_rate,  # below 5 Hz
         }
         for index, (hz, quality, level) in enumerate(BODY):
-            g = math.tan(math.pi * min(hz / sample_rate, 0.45))
-            a1 = 1 / (1 + g * (g + 1 / quality))
-            derived |= {f"g{index}": g, f"a{index}": a1, f"level{index}": level / quality}
+            one, two = svf_coefficients(math.tan(math.pi * min(hz / sample_rate, 0.45)), 1 / quality)
+            derived |= {f"one{index}": one, f"two{index}": two, f"stay{index}": 1 - one / quality - two}
+            derived[f"level{index}"] = 2.0 * values["body"] * level / quality
         falls = 0.001 ** (np.arange(1, TICK + 1) / (values["release_s"] * sample_rate))  # after 1, 2, ... samples
         dtype = [*[(name, "f8") for name in derived], ("falls", "f4", falls.shape)]
         return np.array([(*derived.values(), falls)], dtype=dtype)
@@ -333,26 +334,25 @@ def _render(rows, memory, params, falls, bend, sample_rate, out):  # type: ignor
 
 @njit(cache=True)
 def _resonate(block, after, params):  # type: ignore[no-untyped-def]
-    """The level, without the DC that a plucked line goes on with, and the body: three band-passes beside the string."""
+    """The level, without the DC that a plucked line goes on with, and the body: three band-passes beside the string.
+
+    They are state-variable filters as in `filters.svf`, written out: side by side they wait for themselves only.
+    """
     p = params[0]
-    gain = after[0]
-    a, b, c, d, e, f, dc = after[1], after[2], after[3], after[4], after[5], after[6], after[7]
+    gain, dc = after[0], after[7]
+    a, b, c, d, e, f = after[1], after[2], after[3], after[4], after[5], after[6]
     for j in range(len(block)):
         gain += (p.gain - gain) * p.smoothing
         x = gain * block[j] + 1e-18  # the offset keeps what rings on out of denormal numbers
-        v = p.a0 * (a + p.g0 * (x - b))
-        w = b + p.g0 * v
-        a, b = 2 * v - a, 2 * w - b
-        y = p.level0 * v
-        v = p.a1 * (c + p.g1 * (x - d))
-        w = d + p.g1 * v
-        c, d = 2 * v - c, 2 * w - d
-        y += p.level1 * v
-        v = p.a2 * (e + p.g2 * (x - f))
-        w = f + p.g2 * v
-        e, f = 2 * v - e, 2 * w - f
-        y += p.level2 * v
+        next_a = p.stay0 * a + p.one0 * (x - b)
+        next_c = p.stay1 * c + p.one1 * (x - d)
+        next_e = p.stay2 * e + p.one2 * (x - f)
+        b += p.two0 * (x - b) + p.one0 * a
+        d += p.two1 * (x - d) + p.one1 * c
+        f += p.two2 * (x - f) + p.one2 * e
+        y = p.level0 * (a + next_a) + p.level1 * (c + next_c) + p.level2 * (e + next_e)
+        a, c, e = next_a, next_c, next_e
         dc += (x - dc) * p.dc_tracking
-        block[j] = x - dc + 4.0 * p.body * y
-    after[0] = gain
-    after[1], after[2], after[3], after[4], after[5], after[6], after[7] = a, b, c, d, e, f, dc
+        block[j] = x - dc + y
+    after[0], after[7] = gain, dc
+    after[1], after[2], after[3], after[4], after[5], after[6] = a, b, c, d, e, f

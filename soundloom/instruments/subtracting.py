@@ -1,5 +1,7 @@
 """The plan of a subtractive synthesiser's voices: where pitch, filter and level go, tick by tick; and their sum."""
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -58,7 +60,7 @@ def _cycle(v, p, age, sample_rate):  # type: ignore[no-untyped-def]
     pitch = v.pitch + v.bent
     seconds = age / sample_rate
     if p.pitch_env_semitones != 0 and seconds < FALLEN * p.pitch_env_s:
-        pitch += p.pitch_env_semitones * np.exp(-seconds / p.pitch_env_s)
+        pitch += p.pitch_env_semitones * math.exp(-seconds / p.pitch_env_s)
     if v.slide != 0:
         pitch += v.slide * max(0.0, 1.0 - seconds / max(p.glide_s, 1e-3))
     return increment(pitch + 0.01 * (p.vibrato_cents * v.lfo1 + p.lfo2_cents * v.lfo2), sample_rate)
