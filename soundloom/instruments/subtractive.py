@@ -19,8 +19,6 @@ from soundloom.instruments.tones import MEMORY, MOVES, NEXT, PHASES, UNISON, his
 from soundloom.instruments.voices import FIELDS, AbstractPolyphonic, Voices, white
 
 MOVED = ("cutoff_octaves", "width", "tremolo")  # by both slow oscillators, besides the pitch
-
-
 ROW = LONGEST * TICK + TAIL  # samples of a row of sound
 
 
@@ -111,9 +109,9 @@ class Subtractive(AbstractPolyphonic):
             "count": float(len(ratios)),
             "widest": float(ratios.max()),
             "sides": 2.0 if len(ratios) > 1 and values["spread"] > 0 else 1.0,
+            "stamp": float(1 + hash(tuple(values.values())) % (1 << 50)),  # of all knobs: 0 is none
             "synced": float(values["sync"] >= 0.5),
             "lfo1": float(any([values["vibrato_cents"], *(values[f"lfo1_{of}"] for of in MOVED)])),
-            "stamp": float(1 + hash(tuple(values.values())) % (1 << 50)),  # of all knobs: 0 is none
             "lfo2": float(any([values["lfo2_cents"], *(values[f"lfo2_{of}"] for of in MOVED)])),
         }
         free = np.stack([values[f"osc{osc}_level"] * _parts(values[f"osc{osc}_shape"]) for osc in (1, 2)])
