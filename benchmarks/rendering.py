@@ -21,8 +21,8 @@ import numpy as np
 from benchmarks import common
 from soundloom import midi
 from soundloom.instruments.opening import Opener
-from soundloom.performing import arranged, cast
-from soundloom.render import perform
+from soundloom.performing import cast
+from soundloom.render import arrange, perform
 from soundloom.score import Control, Note, Score
 
 SECONDS = 240.0
@@ -68,9 +68,9 @@ def main() -> list[dict[str, Any]]:
     common.one_thread()
     opener = Opener()
     warm = song(4.0)
-    perform(warm, arranged(warm, cast([], opener), opener))
+    perform(warm, arrange(warm, cast([], opener).who(opener)))
     score = song()
-    arrangement = arranged(score, cast([], opener), opener)
+    arrangement = arrange(score, cast([], opener).who(opener))
     start = time.process_time()
     made = perform(score, arrangement)
     taken = time.process_time() - start
@@ -92,7 +92,7 @@ def _names(opener: Opener) -> list[str]:
 def _alone(score: Score, channel: int, opener: Opener, seconds: float = 30.0) -> float:
     notes = tuple(note for note in score.notes if note.channel == channel and note.start_s < seconds)
     one = Score(notes, tuple(c for c in score.controls if c.channel == channel and c.at_s < seconds))
-    arrangement = arranged(one, cast([], opener), opener)
+    arrangement = arrange(one, cast([], opener).who(opener))
     start = time.process_time()
     made = perform(one, arrangement)
     return made.sound.seconds / (time.process_time() - start)
