@@ -124,7 +124,7 @@ class AbstractPolyphonic(AbstractInstrument):
                 state.values[event.param] = checked_one(self, event.param, event.value)
                 turned = True
             elif event.kind == "bend":
-                state.bend = event.value
+                state.bend = float(event.value)
             elif event.kind == "pedal":
                 state.pedal = event.value >= 0.5
                 if not state.pedal:
