@@ -2,8 +2,9 @@
 
 Every candidate is rendered and held against the target by two log-mel spectra and the course of its level, at the
 target's level. Some hundred settings are tried; the eight best climb by turning few knobs at a time, by small and large
-steps, and half of them drop out after each round (successive halving). On made targets it ends closer than CMA-ES and
-differential evolution did with as many tries (docs/diary.md): few of an engine's knobs matter at a time.
+steps, and half of them drop out after each round (successive halving). On made targets a climb by few knobs came closer
+than CMA-ES did with as many tries, and the race did so on FM; on the subtractive engine the race was no better than
+differential evolution (docs/diary.md). Knobs that go by steps are written down between them, and rounded by the engine.
 """
 
 import math
