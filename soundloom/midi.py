@@ -1,14 +1,14 @@
 """Standard MIDI files, read into a `Score` and written from one."""
 
 import io
-import struct
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import mido
 
-from soundloom.errors import ScoreError
+from soundloom import riff
+from soundloom.errors import InstrumentError, ScoreError
 from soundloom.paths import replacing
 from soundloom.score import Control, Note, Score
 
@@ -91,12 +91,12 @@ def _bytes(path: Path) -> bytes:
         raise ScoreError(f"{path} has more than {LARGEST >> 20} MiB: that is no music in MIDI")
     if content[:4] != b"RIFF" or content[8:12] != b"RMID":
         return content
-    at = 12
-    while at + 8 <= len(content):  # chunks: four letters, a length, the content, padded to an even length
-        name, size = struct.unpack_from("<4sI", content, at)
-        if name == b"data":
-            return content[at + 8 : at + 8 + size]
-        at += 8 + size + size % 2
+    try:
+        for chunk in riff.chunks(content, 12, len(content), what=str(path)):
+            if chunk.name == "data":
+                return content[chunk.start : chunk.end]
+    except InstrumentError as error:
+        raise ScoreError(str(error)) from None
     raise ScoreError(f"{path} is a RIFF file without MIDI in it: there is no chunk 'data'")
 
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "soundloom"
 # The rows of the design: a file may import from the rows above it and from names to its left in its own row.
 ROWS = [
     ["errors", "config", "paths", "audio", "terminal"],
-    ["spectral", "octaves", "phasing", "score", "midi", "draw"],
+    ["spectral", "octaves", "phasing", "score", "riff", "midi", "draw"],
     [
         "condition",
         "peaks",
@@ -147,7 +147,6 @@ ROWS = [
         "instruments.sampler",
         "instruments.drumnames",
         "instruments.folders",
-        "instruments.riff",
         "instruments.sfztext",
         "instruments.sfz",
         "instruments.sf2file",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from soundloom.audio import Waveform
 from soundloom.errors import InstrumentError
-from soundloom.instruments.riff import Bytes, Chunk, chunks, listed
+from soundloom.riff import Bytes, Chunk, chunks, listed
 
 # The nine tables: their records, and the fields that count on through the next table (and must not fall).
 _TABLES: dict[str, Any] = {

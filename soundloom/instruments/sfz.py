@@ -11,10 +11,10 @@ import numpy as np
 from soundloom import audio
 from soundloom.audio import Waveform
 from soundloom.errors import AudioError, InstrumentError
-from soundloom.instruments.riff import wav_loop
 from soundloom.instruments.samplestore import MOST_FRAMES
 from soundloom.instruments.sfztext import Opcodes, Parsed, inside, parse
 from soundloom.instruments.zones import OPEN_HZ, Envelope, Keymap, Loop, Motion, Zone
+from soundloom.riff import wav_loop
 
 # Players of SFZ let an envelope fall by e^9 (78 dB) in the time that is written; ours are for 60 dB.
 FALL = 60 / (20 * 9 * math.log10(math.e))

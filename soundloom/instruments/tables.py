@@ -15,9 +15,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from soundloom import riff
 from soundloom.audio import Waveform, read
 from soundloom.errors import ConfigError, InstrumentError
-from soundloom.instruments import riff
 from soundloom.instruments.oscillators import PHASE_ONE
 
 HARMONICS = 1024  # at most: what 2048 samples hold

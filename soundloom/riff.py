@@ -1,4 +1,4 @@
-"""Chunks of RIFF files, which WAV and SoundFont files are: found without trusting what they say of their sizes."""
+"""Chunks of RIFF files (WAV, SoundFont, some MIDI): found without trusting what they say of their sizes."""
 
 import struct
 from collections.abc import Iterator
