@@ -77,6 +77,8 @@ def match(
         raise ConfigError(f"a {engine_name} plays what it is given: match a synthesising engine, as subtractive or fm")
     if not 0 < minutes <= 600:
         raise ConfigError(f"{minutes:g} minutes were asked for: it goes up to 600")
+    if tries is not None and tries < 1:
+        raise ConfigError(f"{tries} tries were asked for: it takes 1 or more")
     started, rng = time.monotonic(), np.random.default_rng(seed)
     trial = _Trial(engine_name, _heard(target))
     usual = trial.usual()

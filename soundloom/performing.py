@@ -1,6 +1,7 @@
 """From a MIDI file or a typed phrase, and a few words on who plays, to a piece."""
 
 import functools
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,6 @@ from soundloom.score import Score, parse
 SUFFIXES = (".mid", ".midi", ".rmi", ".kar")
 DRUM_BANK = 128  # of a SoundFont
 _ENTRY = re.compile(r"(\d+)\s*=(.*)")
-
-
 Chooser = Callable[[int, int], Playable]  # (channel, program) -> who plays its notes
 
 
@@ -43,9 +42,12 @@ def read_score(text: str, *, bpm: float = 120.0) -> Score:
     """A MIDI file by its path, or else a phrase (`score.parse`)."""
     if Path(text).suffix.lower() in SUFFIXES:
         return midi.read(text)
-    if Path(text).exists():
-        raise ScoreError(f"{text} is no MIDI file: give one that ends in {', '.join(SUFFIXES)}, or a phrase in quotes")
-    return parse(text, bpm=bpm)
+    try:
+        return parse(text, bpm=bpm)
+    except ScoreError:
+        if not os.path.exists(text):  # of any length, which `Path.exists` does not take
+            raise
+    raise ScoreError(f"{text} is no MIDI file: give one that ends in {', '.join(SUFFIXES)}, or a phrase in quotes")
 
 
 def entries(texts: Sequence[str]) -> dict[int | None, str]:
@@ -89,13 +91,16 @@ def chooser(text: str, opener: Opener) -> Chooser:
         there = {(preset.bank, preset.program) for preset in presets(Path(name.strip()))}
 
         @functools.cache
-        def preset(channel: int, program: int) -> Playable:
+        def preset(program: int, bank: int) -> Playable:
+            return opener.opened(f"{text},program={program},bank={bank}")
+
+        def choose(channel: int, program: int) -> Playable:
             drums = channel == DRUMS and any(bank == DRUM_BANK for bank, _ in there)
             bank = DRUM_BANK if drums else 0
             known = program if (bank, program) in there else min((p for b, p in there if b == bank), default=program)
-            return opener.opened(f"{text},program={known},bank={bank}")
+            return preset(known, bank)
 
-        return preset
+        return choose
     player = opener.opened(text)
     return lambda channel, program: player
 

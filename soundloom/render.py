@@ -62,7 +62,7 @@ class Arrangement:
 
 @dataclass(frozen=True)
 class Performance:
-    """A piece as it was played. `stems` [part name → sound] and `room` add up to the mix before its master gain."""
+    """A piece as it was played. `stems`, by the names of the parts and "room", add up to the mix before its master."""
 
     sound: Waveform
     gain_db: float
@@ -172,8 +172,9 @@ def _sends(timeline: Sequence[Event]) -> tuple[str, ...]:
 def _mastered(mix: Waveform, lufs: float | None, stems: Mapping[str, Waveform]) -> Performance:
     """Brought to its loudness, and limited."""
     gain_db, got = 0.0, loudness.integrated_lufs(mix)
-    sound = loudness.limited(mix)
-    if lufs is not None and math.isfinite(got):
+    if lufs is None or not math.isfinite(got):
+        sound = loudness.limited(mix)
+    else:
         most_db = 20 * math.log10(CEILING / np.abs(mix.samples).max()) + MOST_LIMITING_DB
         for _ in range(LOUDNESS_TURNS):  # what the limiter takes away is given back, as far as it may go
             gain_db = min(gain_db + lufs - got, most_db)

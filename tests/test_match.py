@@ -62,6 +62,8 @@ def test_what_cannot_be_matched_is_refused():
         match(Waveform(np.zeros((1, 1000), np.float32), RATE), "pluck")
     with pytest.raises(ConfigError, match="minutes"):
         match(hidden("pluck"), "pluck", minutes=0)
+    with pytest.raises(ConfigError, match="1 or more"):
+        match(hidden("pluck"), "pluck", tries=0)
 
 
 def test_on_the_command_line(tmp_path, capsys):

@@ -93,6 +93,7 @@ def test_a_knob_that_was_set_by_hand_is_turned_from_there():
         (("[controls.modulation]", "[controls.modulatoin]"), "did you mean modulation"),
         (('effect = "reverb"', 'effect = "reverbb"'), "did you mean reverb"),
         (('effect = "reverb"', ""), "has no name"),
+        (('effect = "reverb"', 'effect = "reverb"\nname = "big.hall"'), "without a dot"),
         (("mix = 0.25", "mixx = 0.25"), "did you mean mix"),
         (('name = "Mine"', 'name = "Mine"\nengin = 3'), "did you mean engine"),
         (('name = "Mine"', "name = "), "is no patch"),
@@ -262,3 +263,4 @@ def test_what_is_no_score_is_told_from_a_phrase(tmp_path):
         read_score(str(tone(tmp_path / "song.wav")))
     with pytest.raises(ScoreError, match="named twice"):
         entries(["0=pluck,0=fm"])
+    assert len(read_score("C4 E4:0.5 " * 200).notes) == 400  # longer than any name of a file

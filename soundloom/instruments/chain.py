@@ -42,7 +42,7 @@ class Chain(AbstractInstrument):
         self.effects = tuple(effects)
         names = [name for name, _ in self.effects]
         if len(set(names)) < len(names):
-            raise ConfigError(f"two effects have one name in {', '.join(names)}: call the second reverb2, say")
+            raise ConfigError(f"two effects have one name in {', '.join(names)}: give the second one, as in a name")
         own = [replace(param, name=f"{name}.{param.name}") for name, one in self.effects for param in one.params]
         self.params = (*instrument.params, *own)
 

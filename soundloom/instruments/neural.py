@@ -86,6 +86,9 @@ class OneShot(AbstractPolyphonic):
         self._shelves: dict[int, Shelf] = {}  # by sample rate
         self._workshop: Workshop | None = None
         self._wanted: set[tuple[Ask, int]] = set()
+        low, high = getattr(self.model, "pitch_range", None) or KEYS
+        self._keys = max(low, KEYBOARD[0]), min(high, KEYBOARD[1])  # told once: the player's thread asks no model
+        self._middle = float(round(sum(self._keys) / 2))
         self._planned: tuple[Ask, int] | None = None  # around what the keyboard is being filled
         self._trouble = ""
 
@@ -173,15 +176,6 @@ class OneShot(AbstractPolyphonic):
         """The workshop's."""
         return self._workshop.process_id if self._workshop is not None else None
 
-    @property
-    def _keys(self) -> tuple[float, float]:
-        low, high = getattr(self.model, "pitch_range", None) or KEYS
-        return max(low, KEYBOARD[0]), min(high, KEYBOARD[1])
-
-    @property
-    def _middle(self) -> float:
-        return float(round(sum(self._keys) / 2))
-
     def _receive(self) -> None:
         """What the workshop has made since the last block."""
         assert self._workshop is not None
@@ -192,6 +186,7 @@ class OneShot(AbstractPolyphonic):
                 self._wanted.discard((ask, sample_rate))
             else:
                 self._trouble = message["trouble"]
+                self._wanted.clear()  # what failed is asked for again with its next note
 
     def _want(self, ask: Ask, sample_rate: int) -> None:
         """Asks the workshop for a sound, and to fill the keyboard around it."""
@@ -250,9 +245,6 @@ class OneShot(AbstractPolyphonic):
     def _start(self, state: Voices, slot: int, event: Event) -> None:
         assert isinstance(state, Sounding)
         row = state.rows[slot]
-        if event.velocity <= 0:
-            row["active"] = 0
-            return
         row["slot"], row["fade"] = slot, 1.0
         row["gain"] = row["aim"] = event.velocity**2
         ask = self._asking.ask(state.values, event.pitch, event.velocity)

@@ -51,7 +51,8 @@ class Turn:
 
 @dataclass(frozen=True)
 class Patch:
-    """An instrument as it is written down. `source` is what engines play that play recordings (see `sources`)."""
+    """An instrument as it is written down. `source` is what engines play from that play recordings: a file, a
+    folder, a trained run, another patch (see `opening`)."""
 
     name: str
     engine: str
@@ -144,6 +145,8 @@ def finished(patch: Patch, instrument: AbstractInstrument, settings: Mapping[str
         if not isinstance(table, Mapping) or not isinstance(table.get("effect"), str):
             raise ConfigError(f'{patch.name}: effect {number + 1} has no name: write effect = "reverb"')
         name = table.get("name", table["effect"])  # two of a kind have names of their own
+        if not isinstance(name, str) or "." in name:
+            raise ConfigError(f"{patch.name}: effect {number + 1} is named {name!r}: a name is a word without a dot")
         said = {f"{name}.{key}": value for key, value in table.items() if key not in ("effect", "name")}
         own = _checked(said, where=f"{patch.name}: effect {number + 1}") | own
         knobs = {key.removeprefix(f"{name}."): own[key] for key in own if key.startswith(f"{name}.")}
