@@ -7,7 +7,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,9 +194,9 @@ class Jack(AbstractBackend):
         self._called = time.monotonic()
         self.xruns = 0
         self._render = render
-        self._connect(self._outs, self._output, is_input=True, what="output")
+        self._connect(self._outs, self._output, what="output")
         if self._ins:
-            self._connect(self._ins, self._source, is_output=True, what="input")
+            self._connect(self._ins, self._source, what="input")
 
     def connect_midi(self, wanted: str | None) -> list[str]:
         """Listens to the MIDI ports whose names have `wanted` in them, or to all hardware; says to which."""
@@ -217,9 +217,10 @@ class Jack(AbstractBackend):
     def alive(self) -> bool:
         return super().alive() and not self._gone
 
-    def _connect(self, own: Sequence[Any], wanted: str | None, *, what: str, **direction: bool) -> None:
+    def _connect(self, own: Sequence[Any], wanted: str | None, *, what: Literal["output", "input"]) -> None:
         pattern: dict[str, Any] = {} if wanted else {"is_physical": True}
-        ports = self._client.get_ports(is_audio=True, **direction, **pattern)
+        pattern["is_input" if what == "output" else "is_output"] = True  # what plays takes sound in, seen from JACK
+        ports = self._client.get_ports(is_audio=True, **pattern)
         ports = [port for port in ports if not wanted or wanted.lower() in port.name.lower()]
         if not ports and wanted:
             raise DeviceError(f"no JACK port for {what} has '{wanted}' in its name")

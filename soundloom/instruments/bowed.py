@@ -32,6 +32,7 @@ from soundloom.instruments.waveguide import (
     table_places,
     travel,
     tuned,
+    vibrato,
 )
 
 NUT, BRIDGE = 0.995, 0.985  # what is left of a wave at the string's ends
@@ -106,7 +107,7 @@ class Bowed(AbstractPolyphonic):
         row, knobs, rate = state.rows[slot], state.values, state.sample_rate
         pitch = event.pitch + state.bend
         hz = 440.0 * 2 ** ((pitch - 69) / 12)
-        if not LOWEST_HZ <= hz <= rate / SHORTEST or event.velocity <= 0:
+        if not LOWEST_HZ <= hz <= rate / SHORTEST:
             row["active"] = 0
             return
         row["pitch"], row["bent"], row["velocity"] = event.pitch, state.bend, event.velocity
@@ -150,12 +151,8 @@ def _play(v, p, bend, sample_rate):  # type: ignore[no-untyped-def]
         v.fade *= p.release_factor
         touch = v.touch * p.lift_factor
     v.bent = glided(v.bent, bend, p.smoothing)
-    swing = 0.0
-    if p.vibrato_cents > 0:
-        seconds = v.age / sample_rate
-        swing = 0.01 * p.vibrato_cents * math.sin(2 * math.pi * p.vibrato_hz * seconds) * min(seconds / 0.4, 1.0)
     v.sharp += (p.sharp - v.sharp) * p.smoothing
-    return touch, tuned(v, v.pitch + v.bent, swing, sample_rate)
+    return touch, tuned(v, v.pitch + v.bent, vibrato(v, p, sample_rate), sample_rate)
 
 
 @njit(cache=True, error_model="numpy")

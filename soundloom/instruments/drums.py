@@ -79,9 +79,6 @@ class Drums(AbstractPolyphonic):
 
     def _start(self, state: Voices, slot: int, event: Event) -> None:
         row, knobs, drum = state.rows[slot], state.values, drum_of(event.pitch)
-        if event.velocity <= 0:
-            row["active"] = 0
-            return
         loose = [knobs["humanise"] * white(row["key"], -1 - i) for i in range(3)]
         tune = 2 ** ((knobs[f"{drum.family}_tune"] + 0.2 * loose[0]) / 12)
         longer = knobs[f"{drum.family}_decay"] * math.exp(0.1 * loose[1])

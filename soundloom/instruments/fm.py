@@ -17,7 +17,7 @@ from soundloom.instruments.base import Event, Param
 from soundloom.instruments.modulation import DECAY, envelope_tick
 from soundloom.instruments.oscillators import PHASE_ONE, TICK, increment
 from soundloom.instruments.sidebands import allowed, orders_of
-from soundloom.instruments.ticks import glided, hand_out, sine, tick_factor
+from soundloom.instruments.ticks import gathered, glided, hand_out, sine, tick_factor
 from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices
 
 # Who modulates whom, and who is heard, as on four-operator synthesisers; operator 4 feeds back into itself.
@@ -273,12 +273,7 @@ def _render(rows, lines, params, tables, bend, sample_rate, out):  # type: ignor
     fourth, waves = np.zeros((7, LANES), np.float32), np.zeros((TICK, LANES), np.float32)  # operator 4, side by side
     row = 0
     while row < len(rows):
-        count = 0
-        while row < len(rows) and count < LANES:
-            if rows[row].active == 1:
-                slots[count], at[count] = row, 0
-                count += 1
-            row += 1
+        count, row = gathered(rows, row, slots, at)
         going = count > 0
         while going:
             fed = 0  # a bit a lane

@@ -75,9 +75,6 @@ class Modal(AbstractPolyphonic):
 
     def _start(self, state: Voices, slot: int, event: Event) -> None:
         row, knobs, memory = state.rows[slot], state.values, state.memory[slot]
-        if event.velocity <= 0:
-            row["active"] = 0
-            return
         hz = 440.0 * 2 ** ((event.pitch - 69) / 12)
         ratios, levels = objects.modes(knobs["object"], knobs["position"])
         ratios = ratios ** (1 + knobs["stretch"])

@@ -98,7 +98,7 @@ class Pluck(AbstractPolyphonic):
         row, knobs = state.rows[slot], state.values
         hz = 440.0 * 2 ** ((event.pitch + state.bend - 69) / 12)
         period = state.sample_rate / hz
-        if period < 4 or event.velocity <= 0:
+        if period < 4:
             row["active"] = 0
             return
         omega = 2 * math.pi / period

@@ -44,6 +44,18 @@ def hand_out(v, line, at, out):  # type: ignore[no-untyped-def]
     return at + m
 
 
+@njit(cache=True)
+def gathered(rows, row, slots, at):  # type: ignore[no-untyped-def]
+    """Fill `slots` with the next active voices from `row` on, `at` with 0: (how many, where to go on)."""
+    count = 0
+    while row < len(rows) and count < len(slots):
+        if rows[row].active == 1:
+            slots[count], at[count] = row, 0
+            count += 1
+        row += 1
+    return count, row
+
+
 def tick_factor(seconds: float, sample_rate: float) -> float:
     """What is left after a tick of a fall by 60 dB in `seconds`."""
     return math.exp(math.log(0.001) * TICK / (seconds * sample_rate))

@@ -34,6 +34,7 @@ from soundloom.instruments.waveguide import (
     table_places,
     travel,
     tuned,
+    vibrato,
 )
 
 MARGIN = 0.09  # how much the softest breath gives back of a wave
@@ -97,7 +98,7 @@ class Tube(AbstractPolyphonic):
         row, knobs, rate = state.rows[slot], state.values, state.sample_rate
         pitch = event.pitch + state.bend
         hz = 440.0 * 2 ** ((pitch - 69) / 12)
-        if not LOWEST_HZ <= hz <= rate / SHORTEST or event.velocity <= 0:
+        if not LOWEST_HZ <= hz <= rate / SHORTEST:
             row["active"] = 0
             return
         row["pitch"], row["bent"], row["velocity"] = event.pitch, state.bend, event.velocity
@@ -149,11 +150,7 @@ def _play(v, p, bend, sample_rate):  # type: ignore[no-untyped-def]
     if v.held == 0:
         v.fade *= p.release_factor
     v.bent = glided(v.bent, bend, p.smoothing)
-    swing = 0.0
-    if p.vibrato_cents > 0:
-        seconds = v.age / sample_rate
-        swing = 0.01 * p.vibrato_cents * math.sin(2 * math.pi * p.vibrato_hz * seconds) * min(seconds / 0.4, 1.0)
-    far_end = tuned(v, v.pitch + v.bent, swing, sample_rate)
+    far_end = tuned(v, v.pitch + v.bent, vibrato(v, p, sample_rate), sample_rate)
     # The tongue: a firm start, and the note itself within the breath, over in some eight periods: so that soft notes
     # speak too, and none as its own octave.
     strength = p.pressure * (1.0 - p.velocity_pressure * (1.0 - v.velocity))

@@ -77,7 +77,7 @@ class AbstractPolyphonic(AbstractInstrument):
 
     @abstractmethod
     def _start(self, state: Voices, slot: int, event: Event) -> None:
-        """Fill the engine's fields of a voice; all fields are zero, those of `FIELDS` are set."""
+        """Fill the engine's fields of a voice; all are zero, those of `FIELDS` are set, and the velocity is above 0."""
 
     @abstractmethod
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:

@@ -61,6 +61,15 @@ def held_up(end, period):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def vibrato(v, p, sample_rate):  # type: ignore[no-untyped-def]
+    """How far the pitch is swung, in semitones: a player begins with it a while after the note."""
+    if p.vibrato_cents == 0:
+        return 0.0
+    seconds = v.age / sample_rate
+    return 0.01 * p.vibrato_cents * math.sin(2 * math.pi * p.vibrato_hz * seconds) * min(seconds / 0.4, 1.0)
+
+
+@njit(cache=True)
 def tuned(v, pitch, swing, sample_rate):  # type: ignore[no-untyped-def]
     """Samples to the far end and back at a pitch and a vibrato's `swing` from it: what is left of the period. No more
     than the lines remember."""

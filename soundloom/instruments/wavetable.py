@@ -18,7 +18,7 @@ from soundloom.instruments.base import Event, Param
 from soundloom.instruments.filters import LANES
 from soundloom.instruments.modulation import DECAY, envelope_tick
 from soundloom.instruments.oscillators import PHASE_ONE, TICK, increment
-from soundloom.instruments.ticks import glided, hand_out, tick_factor
+from soundloom.instruments.ticks import gathered, glided, hand_out, tick_factor
 from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices
 
 
@@ -265,12 +265,7 @@ def _render(rows, lines, params, waves, ladder, bend, sample_rate, out):  # type
     buffer = np.zeros(TICK, np.float32)
     row = 0
     while row < len(rows):
-        count = 0
-        while row < len(rows) and count < LANES:
-            if rows[row].active == 1:
-                slots[count], at[count] = row, 0
-                count += 1
-            row += 1
+        count, row = gathered(rows, row, slots, at)
         going = count > 0
         while going:
             due = 0  # a bit a lane
