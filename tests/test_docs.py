@@ -12,7 +12,7 @@ from test_structure import PLACE, modules
 from soundloom import factory
 from soundloom.cli import app
 from soundloom.instruments.engines import EFFECTS, ENGINES
-from soundloom.instruments.patch import shipped
+from soundloom.instruments.patch import parsed, shipped
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -83,3 +83,5 @@ def test_every_instrument_has_a_line_a_sound_and_a_picture():
             assert (ROOT / "docs" / "instruments" / f"{slug}.{suffix}").stat().st_size > 500
     for name in EFFECTS:
         assert f"### {name} (effect)" in page
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    assert parsed(example.encode(), where="the page").effects[0]["effect"] == "chorus"
