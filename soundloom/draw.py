@@ -30,6 +30,7 @@ COLOURS = [
 GREY = (128, 128, 128)
 LEVELS = 192  # palette entries of a spectrogram that are colours; the rest are shades of the axis text
 LEFT, BOTTOM = 30, 15  # the margins of a spectrogram, in pixels
+LINE = 10  # the height of its letters
 LOWEST_HZ = 30.0
 QUIETEST_DB = -50.0  # what peaks below this is drawn as quiet as it is: a model that has learnt nothing looks so
 
@@ -53,12 +54,16 @@ def spectrogram_png(waveform: Waveform, *, width: int = 480, height: int = 200, 
     text = Image.new("L", (width, height))
     pen, font = ImageDraw.Draw(text), ImageFont.load_default(size=10)
     hz = spectrogram_rows(waveform.sample_rate, rows)
+    below = rows + LINE  # the label below, from which the next one keeps its distance in a low picture
     for tick in [20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000]:
         if hz[-1] <= tick <= hz[0]:
             y = round(float(np.interp(-math.log(tick), -np.log(hz), np.arange(rows))))
             pen.line([(LEFT - 4, y), (LEFT - 1, y)], fill=255)
-            label = f"{tick // 1000}k" if tick >= 1000 else str(tick)
-            pen.text((LEFT - 6, min(max(y, 5), rows - 5)), label, fill=255, font=font, anchor="rm")
+            at = min(max(y, 5), rows - 5)
+            if below - at >= LINE:
+                label = f"{tick // 1000}k" if tick >= 1000 else str(tick)
+                pen.text((LEFT - 6, at), label, fill=255, font=font, anchor="rm")
+                below = at
     seconds = max(waveform.seconds, 1 / waveform.sample_rate)
     for tick_s in _ticks(0.0, seconds, 6):
         x = LEFT + round(tick_s / seconds * (columns - 1))

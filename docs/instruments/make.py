@@ -44,7 +44,7 @@ def show(slug: str, player: Playable, score: Score) -> None:
     places = {(note.channel, note.program): 0 for note in score.notes}
     made = perform(score, Arrangement((player,), places), lufs=-20.0).sound
     write(HERE / f"{slug}.ogg", made)
-    (HERE / f"{slug}.png").write_bytes(spectrogram_png(made, width=240, height=90))
+    (HERE / f"{slug}.png").write_bytes(spectrogram_png(made, width=240, height=110))
 
 
 def row(slug: str, words: Sequence[str]) -> str:
