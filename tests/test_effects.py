@@ -349,7 +349,7 @@ def test_a_chain_refuses_what_it_has_not():
             play(chain, [Event(0, "set", param=wrong, value=0.5)], 64)
     with pytest.raises(ConfigError, match="from 0 to 1"):
         play(chain, [Event(0, "set", param="echo.mix", value=3.0)], 64)
-    with pytest.raises(ConfigError, match="call the second"):
+    with pytest.raises(ConfigError, match='name = "echo2"'):
         Chain(Pluck(), [("echo", Delay()), ("echo", Delay())])
 
 

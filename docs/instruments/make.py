@@ -31,6 +31,26 @@ DRUMS = (
     *((4, 36), (4, 42), (5, 46), (6, 38), (6, 42), (7, 49)),
 )
 BPM = 110.0
+PATCH = """\
+name = "Tape of mine"
+engine = "sampler"
+source = "my-sounds"            # a file, a folder, an .sfz or .sf2, a trained run, or "patch:choir"
+voices = 16
+gain_db = -3.0
+room = 0.3                      # how much of it goes into the room that all instruments share
+
+[parameters]
+attack_s = 0.05
+cutoff_hz = 4000.0
+
+[controls.modulation]           # or pressure, or a controller by its number: cc74
+param = "cutoff_hz"
+to = 12000.0
+
+[[effects]]
+effect = "chorus"
+mix = 0.4
+"""
 
 
 def phrase(kind: str, engine_name: str) -> Score:
@@ -77,8 +97,9 @@ def page() -> str:
         cls = engine(name)
         show(f"engine-{name}", opener.opened(name), phrase("", name))
         lines.append(row(f"engine-{name}", [f"`{name}`", about(cls), str(len(cls.params))]))
-    lines += ["", "## Patches", "", "`patch:NAME` plays one.", "", "| patch | kind | what it is | engine | | |"]
-    lines.append("|---|---|---|---|---|---|")
+    lines += ["", "## Patches", "", "`patch:NAME` plays one. One of your own is a file, played by its path:", ""]
+    lines += ["```toml", *PATCH.splitlines(), "```", ""]
+    lines += ["| patch | kind | what it is | engine | | |", "|---|---|---|---|---|---|"]
     every: list[tuple[str, Patch]] = [(slug, patches.named(slug)) for slug in patches.shipped()]
     for slug, patch in sorted(every, key=lambda one: (one[1].kind, one[0])):
         show(slug, opener.opened(f"patch:{slug}"), phrase(patch.kind, patch.engine))

@@ -41,8 +41,9 @@ class Chain(AbstractInstrument):
         self.instrument = instrument
         self.effects = tuple(effects)
         names = [name for name, _ in self.effects]
-        if len(set(names)) < len(names):
-            raise ConfigError(f"two effects have one name in {', '.join(names)}: give the second one, as in a name")
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ConfigError(f'two effects are named {twice}: give the second a name, as in name = "{twice}2"')
         own = [replace(param, name=f"{name}.{param.name}") for name, one in self.effects for param in one.params]
         self.params = (*instrument.params, *own)
 
