@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import common
+from soundloom.backends import JackCallback
 
 RATE, BLOCK = 48000, 128
 PATCHES = ("drawbar-organ", "strings", "warm-pad", "choir", "synth-brass", "saw-lead", "drive-guitar")
@@ -126,7 +127,7 @@ def _onsets(driver: str) -> list[int]:
         ear = library.Client("ear")
         ins = [ear.inports.register(side) for side in ("left", "right")]
         blocks: list[tuple[int, Any]] = []
-        ear.set_process_callback(lambda n: blocks.append((ear.last_frame_time, ins[0].get_array().copy())))
+        hearing = JackCallback(ear, lambda n: blocks.append((ear.last_frame_time, ins[0].get_array().copy())))
         ear.activate()
         for port, mine in zip(ear.get_ports("soundloom|PortAudio", is_audio=True, is_output=True), ins, strict=True):
             ear.connect(port, mine)
@@ -139,7 +140,7 @@ def _onsets(driver: str) -> list[int]:
         zero = send.zero
         process.send_signal(signal.SIGINT)
         process.communicate()
-        ear.deactivate()
+        hearing.end()
         ear.close()
     onsets = []
     for at in times:
@@ -161,7 +162,7 @@ class _Fingers:
         self.port = self.client.midi_outports.register("keys")
         self.zero = 0
         self.waiting: list[tuple[int, bytes]] = []
-        self.client.set_process_callback(self._block)
+        self.callback = JackCallback(self.client, self._block)
         self.client.activate()
 
     def __call__(self, at: float, message: bytes) -> None:
@@ -186,7 +187,7 @@ def _fingers() -> Iterator[_Fingers]:
     try:
         yield fingers
     finally:
-        fingers.client.deactivate()
+        fingers.callback.end()
         fingers.client.close()
 
 

@@ -23,6 +23,7 @@ Render = Callable[[Sound | None, Sound, Sequence[Message]], None]
 that goes out [2, n], and the MIDI that falls into it. It is called by a thread that must not wait."""
 LONGEST = 8192  # samples: no JACK server has longer blocks
 CLOSING_S = 1.0  # for a device to close
+ENDING_S = 0.05  # for JACK's thread to end, and for its server to know
 NICENESS = -11  # what sound servers give themselves
 STILL_S = 2.0  # without a callback: the device is gone
 
@@ -116,7 +117,7 @@ class PortAudio(AbstractBackend):
         if self._closed:
             return
         self._closed, gone = True, not self.alive()
-        closing = threading.Thread(target=self._stream.close, daemon=True)
+        closing = threading.Thread(target=self._close, daemon=True)
         with hushed():
             closing.start()
             closing.join(CLOSING_S)
@@ -126,6 +127,11 @@ class PortAudio(AbstractBackend):
 
     def alive(self) -> bool:
         return super().alive() and bool(self._stream.active)
+
+    def _close(self) -> None:
+        with contextlib.suppress(library("sounddevice").PortAudioError):  # the device is gone
+            self._stream.stop()  # the last block is let through: to close at once may cancel its thread midway
+        self._stream.close()
 
     def _single(self, out: Any, n: int, _: Any, status: Any) -> None:
         self._block(None, out, n, bool(status.output_underflow))
@@ -146,6 +152,30 @@ class PortAudio(AbstractBackend):
             out *= 0.5
         else:
             out[:] = block.T
+
+
+class JackCallback:
+    """What a JACK client does for each block, so that it can be ended: JACK cancels its own thread wherever that is,
+    and if that is in the interpreter, its lock is held for ever. This one ends itself, between two blocks."""
+
+    def __init__(self, client: Any, block: Callable[[int], None]) -> None:
+        self._client, self._block = client, block
+        self._ending, self._ended = False, threading.Event()
+        self._exit = library("jack").CallbackExit
+        client.set_process_callback(self)
+
+    def __call__(self, n: int) -> None:
+        if self._ending:
+            self._ended.set()
+            raise self._exit
+        self._block(n)
+
+    def end(self) -> None:
+        """No block comes after this. A server that asks for none any more is not waited for."""
+        self._ending = True
+        if self._ended.wait(CLOSING_S):
+            time.sleep(ENDING_S)
+        self._client.deactivate()
 
 
 class Jack(AbstractBackend):
@@ -185,7 +215,7 @@ class Jack(AbstractBackend):
         self._render: Render | None = None
         self._heard = np.zeros((2, LONGEST), np.float32)
         self._sound = np.zeros((2, LONGEST), np.float32)
-        self._client.set_process_callback(self._block)
+        self._callback = JackCallback(self._client, self._block)
         self._client.set_xrun_callback(self._late)
         self._client.set_shutdown_callback(self._left)
         self._client.activate()  # silent as yet: only who is active can be connected
@@ -211,7 +241,7 @@ class Jack(AbstractBackend):
         if not self._closed:
             self._closed = True
             with hushed():
-                self._client.deactivate()
+                self._callback.end()
                 self._client.close()
 
     def alive(self) -> bool:

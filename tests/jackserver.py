@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from soundloom import cli
+from soundloom.backends import JackCallback
 
 
 @contextmanager
@@ -76,7 +77,7 @@ class Fingers:
         self.port = self.client.midi_outports.register("keys")
         self.waiting: list[tuple[int, bytes]] = []
         self.zero: int | None = None  # of the server's clock
-        self.client.set_process_callback(self._block)
+        self.callback = JackCallback(self.client, self._block)
         self.client.activate()
 
     def play(self, messages: Sequence[tuple[int, bytes]], *, within: float = 30.0) -> int:
@@ -87,7 +88,7 @@ class Fingers:
         return self.zero
 
     def close(self) -> None:
-        self.client.deactivate()
+        self.callback.end()
         self.client.close()
 
     def _block(self, n: int) -> None:
@@ -111,7 +112,7 @@ class Ear:
         self.ports = [self.client.inports.register(f"in_{side}") for side in ("left", "right")]
         self.blocks: list[tuple[int, np.ndarray]] = []
         self.xruns = 0
-        self.client.set_process_callback(self._block)
+        self.callback = JackCallback(self.client, self._block)
         self.client.set_xrun_callback(self._late)
         self.client.activate()
 
@@ -129,7 +130,7 @@ class Ear:
         return out
 
     def close(self) -> None:
-        self.client.deactivate()
+        self.callback.end()
         self.client.close()
 
     def _block(self, n: int) -> None:

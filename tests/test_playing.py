@@ -304,6 +304,43 @@ def test_portaudio_plays_what_comes_through_a_midi_port(jack):
     assert np.median(onsets) <= 2 * 256
 
 
+LATE = """
+import sys, threading, time
+import numpy as np
+from soundloom.live import Way
+
+def late(heard, out, messages):
+    end = time.perf_counter() + 1.2 * out.shape[1] / 48000
+    while time.perf_counter() < end:
+        np.flatnonzero(np.zeros(100))
+
+def busy():
+    while True:
+        sum(range(1000))
+
+threading.Thread(target=busy, daemon=True).start()
+sys.setswitchinterval(1e-4)
+for _ in range(6):
+    backend = Way(driver=sys.argv[1], output="system", block=256).opened()
+    backend.start(late)
+    time.sleep(0.3)
+    backend.stop()
+print("stopped")
+sys.stdout.flush()
+import os
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("driver", ["portaudio", "jack"])
+def test_it_stops_though_its_blocks_are_late(jack, driver):
+    process = subprocess.Popen([sys.executable, "-c", LATE, driver], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        assert process.communicate(timeout=30)[0] == b"stopped\n"
+    finally:
+        process.kill()
+
+
 @pytest.mark.parametrize("driver", ["portaudio", "jack"])
 def test_a_device_that_goes_away_ends_it_cleanly_and_keeps_the_record(driver, tmp_path):
     path = tmp_path / "a.wav"
