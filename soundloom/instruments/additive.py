@@ -4,6 +4,7 @@ Organs (nine drawbars, each a rank of its own), bells and bars (stretched partia
 it is over the keyboard), glassy pads (partials that wander). No partial above half the sample rate sounds.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from soundloom.instruments.base import Event, Param
 from soundloom.instruments.modulation import DECAY, envelope_tick
 from soundloom.instruments.oscillators import PHASE_ONE, TICK, increment
 from soundloom.instruments.ticks import glided, hand_out, sine, tick_factor
-from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices, white
+from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices, record, white
 
 MOST = 128  # harmonics
 SLOTS = MOST + MOST // 2  # harmonics 1, 2, ... of the key, then 1/2, 3/2, ...: what the ranks of 16' and 5 1/3' have
@@ -91,46 +92,35 @@ class Additive(AbstractPolyphonic):
     )
 
     def _derive(self, values: Mapping[str, float], sample_rate: int) -> NDArray[Any]:
-        half = np.zeros(2 * MOST + 1)  # by half-harmonic of the key
-        n = np.arange(1, MOST + 1)
-        series = n ** (values["tilt_db"] / (20 * math.log10(2))) * np.clip(values["partials"] + 1 - n, 0, 1)
-        series *= np.where(n == 1, 1, np.clip(np.where(n % 2 == 0, 1 + values["balance"], 1 - values["balance"]), 0, 1))
-        loudest = 0.0
-        for name, first in RANKS.items():
-            drawn = values[name]
-            level = 10 ** (-3 * (8 - max(drawn, 1)) / 20) * min(drawn, 1)
-            fitting = 2 * MOST // first
-            half[first * n[:fitting]] += level * series[:fitting]
-            loudest = max(loudest, level)
-        base = SIGNS * np.concatenate([half[2::2], half[1::2][: SLOTS - MOST]])
-        number = np.concatenate([n, n[: SLOTS - MOST] - 0.5])
-        b = STIFFEST * values["inharmonicity"] ** 2
-        ratio = number * np.sqrt((1 + b * number**2) / (1 + b))
-        rate = np.maximum(ratio - 1, 0) / 9 / values["overtone_decay_s"]
+        levels = tuple(_drawbar(values[name]) for name in RANKS)
+        base = _levels(values["tilt_db"], values["partials"], values["balance"], levels)
+        ratio, octave = _places(values["inharmonicity"])
+        rate = np.maximum(ratio - 1, 0) / (9 * values["overtone_decay_s"])
         arrays = {
             "base": base,
             "ratio": ratio,
-            "octave": np.log2(number),
-            "fading": math.log(0.001) * rate * TICK / sample_rate,  # of the level's logarithm, a tick
+            "octave": octave,
+            "fading": (math.log(0.001) * TICK / sample_rate * rate).astype(np.float32),  # of the log level, a tick
         }
         derived = dict(values) | {
-            "drawn": loudest,
-            "used": float(np.flatnonzero(np.append(1, base[:MOST])).max()),
-            "used_halves": float(np.flatnonzero(np.append(1, base[MOST:])).max()),
+            "drawn": max(levels),
+            "used": _used(base[:MOST]),
+            "used_halves": _used(base[MOST:]),
             "rise": TICK / (values["attack_s"] * sample_rate),
             "fall_log": math.log(tick_factor(values["decay_s"], sample_rate)),
             "release_fall": tick_factor(values["release_s"], sample_rate),
             "formant": 10 ** (values["formant_db"] / 20) - 1,
             "formant_q": 1 / (2 ** (values["formant_octaves"] / 2) - 2 ** (-values["formant_octaves"] / 2)),
-            "free": float(b > 0 or values["shimmer_cents"] > 0),  # partials are no multiples of one pitch
+            "free": float(
+                values["inharmonicity"] > 0 or values["shimmer_cents"] > 0
+            ),  # partials are no multiples of one pitch
             "cents": values["shimmer_cents"] * math.log(2) / 1200,
             "segment": sample_rate / TICK / values["shimmer_hz"],
             "gain": 10 ** (values["gain_db"] / 20),
             "smoothing": -math.expm1(-TICK / (0.005 * sample_rate)),  # knobs glide in 5 ms
             "stamp": float(hash(tuple(values.values())) % (1 << 50)),  # tells voices that a knob has moved
         }
-        dtype = [(name, "f8") for name in derived] + [(name, "f4", SLOTS) for name in arrays]
-        return np.array([(*derived.values(), *arrays.values())], dtype=dtype)
+        return record(derived, arrays)
 
     def _memory_samples(self, sample_rate: int) -> int:
         return (LINE + TICK) // 2  # single precision
@@ -141,6 +131,41 @@ class Additive(AbstractPolyphonic):
 
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         _render(rows, memory.view(np.float32), state.derived, state.bend, float(state.sample_rate), out[0])
+
+
+def _drawbar(drawn: float) -> float:
+    """The level of a rank of pipes: 3 dB a step, as Hammond's."""
+    return float(10 ** (-3 * (8 - max(drawn, 1)) / 20) * min(drawn, 1))
+
+
+@functools.lru_cache(maxsize=256)
+def _levels(tilt_db: float, partials: float, balance: float, ranks: tuple[float, ...]) -> NDArray[np.float32]:
+    """By partial: harmonics of the key, then those half-way between. Each of the ranks adds its own series."""
+    half = np.zeros(2 * MOST + 1)  # by half-harmonic of the key
+    n = np.arange(1, MOST + 1)
+    series = n ** (tilt_db / (20 * math.log10(2))) * np.clip(partials + 1 - n, 0, 1)
+    series *= np.where(n == 1, 1, np.clip(np.where(n % 2 == 0, 1 + balance, 1 - balance), 0, 1))
+    for rank, first in zip(ranks, RANKS.values(), strict=True):
+        fitting = 2 * MOST // first
+        half[first * n[:fitting]] += rank * series[:fitting]
+    levels: NDArray[np.float32] = (SIGNS * np.concatenate([half[2::2], half[1::2][: SLOTS - MOST]])).astype(np.float32)
+    return levels
+
+
+@functools.lru_cache(maxsize=256)
+def _places(inharmonicity: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """By partial: its pitch as a multiple of the key's, and how many octaves above it without stiffness."""
+    n = np.arange(1, MOST + 1)
+    number = np.concatenate([n, n[: SLOTS - MOST] - 0.5])
+    b = STIFFEST * inharmonicity**2
+    ratio = number * np.sqrt((1 + b * number**2) / (1 + b))
+    return ratio.astype(np.float32), np.log2(number).astype(np.float32)
+
+
+def _used(levels: NDArray[np.float32]) -> float:
+    """How many partials there are up to the last that sounds."""
+    heard = np.flatnonzero(levels)
+    return float(heard[-1] + 1) if len(heard) else 0.0
 
 
 @njit(cache=True, error_model="numpy")

@@ -5,6 +5,7 @@ reed-bore and bow-string mechanisms", 1986). A string may also slip twice a peri
 start so, and the bow here gives the string its first slips in time.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from soundloom.instruments.base import Event, Param
 from soundloom.instruments.modulation import envelope_tick
 from soundloom.instruments.oscillators import TICK
 from soundloom.instruments.ticks import glided, hand_out, tick_factor
-from soundloom.instruments.voices import SILENT, AbstractPolyphonic, Voices, white
+from soundloom.instruments.voices import SILENT, AbstractPolyphonic, Voices, record, white
 from soundloom.instruments.waveguide import (
     DESK,
     DRIVE,
@@ -82,17 +83,7 @@ class Bowed(AbstractPolyphonic):
             "smoothing": 1 - math.exp(-TICK / (0.005 * sample_rate)),  # knobs and bend glide in 5 ms
             "sharp": least * (most / least) ** values["pressure"],
         }
-        tables: dict[str, Any] = {
-            # What the bow adds, as a part of its speed against the string: all of it while it sticks, less the faster
-            # it slips.
-            "table": np.minimum(1.0, (np.abs(table_places()) + 0.75) ** -4.0),
-            "g": [math.tan(math.pi * min(hz / sample_rate, 0.45)) for hz, _, _ in BODY],
-            "damping": [1 / quality for _, quality, _ in BODY],
-            "levels": [level / quality for _, quality, level in BODY],
-        }
-        dtype: list[Any] = [(name, "f8") for name in derived]
-        dtype += [(name, "f4" if name == "table" else "f8", len(table)) for name, table in tables.items()]
-        return np.array([(*derived.values(), *tables.values())], dtype=dtype)
+        return record(derived, _tables(sample_rate))
 
     def _init_after(self, derived: NDArray[Any]) -> NDArray[np.float64]:
         return np.zeros(2 * len(BODY))
@@ -125,6 +116,18 @@ class Bowed(AbstractPolyphonic):
 
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         _render(rows, memory.view(np.float32), state.derived, state.bend, float(state.sample_rate), out[0])
+
+
+@functools.cache
+def _tables(sample_rate: int) -> dict[str, NDArray[Any]]:
+    """What the bow adds, as a part of its speed against the string: all of it while it sticks, less the faster it
+    slips; and the resonances of the body."""
+    return {
+        "table": np.minimum(1.0, (np.abs(table_places()) + 0.75) ** -4.0).astype(np.float32),
+        "g": np.array([math.tan(math.pi * min(hz / sample_rate, 0.45)) for hz, _, _ in BODY]),
+        "damping": np.array([1 / quality for _, quality, _ in BODY]),
+        "levels": np.array([level / quality for _, quality, level in BODY]),
+    }
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})

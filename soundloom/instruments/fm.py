@@ -4,6 +4,7 @@ Electric pianos, bells, mallets, basses, brass and organs. Modulation is held ba
 fold back (see `sidebands`): what is above half the sample rate is left out, not heard as something else.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +19,7 @@ from soundloom.instruments.modulation import DECAY, envelope_tick
 from soundloom.instruments.oscillators import PHASE_ONE, TICK, increment
 from soundloom.instruments.sidebands import allowed, orders_of
 from soundloom.instruments.ticks import gathered, glided, hand_out, sine, tick_factor
-from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices
+from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices, record
 
 # Who modulates whom, and who is heard, as on four-operator synthesisers; operator 4 feeds back into itself.
 #   1  4→3→2→1       2  (3, 4)→2→1     3  4→1, 3→2→1     4  2→1, 4→3→1
@@ -39,6 +40,8 @@ HEARD, FEEDBACK, WEIGHTS = 6, 10, 11
 BY = np.array([1, 2, 3, 2, 3, 3, 0, 1, 2, 3, 3])  # whose envelope a weight has, from 0
 DEEPEST = 2.0  # turns: the phase deviation of a modulator at level 1, 4 pi radians
 LANES = 16  # voices whose feedback is worked out side by side: alone, each would wait for its own last sample
+
+OPERATOR = ("ratio", "cents", "level", "attack_s", "decay_s", "sustain", "release")  # its knobs
 
 # The defaults are an electric piano: a tine (2→1) and its tone bar (4→3).
 _RATIO, _LEVEL, _DETUNE = (1, 14, 1, 1), (0.85, 0.2, 0.75, 0.33), (0, 0, 2, 2)
@@ -97,31 +100,18 @@ class FM(AbstractPolyphonic):
     )
 
     def _derive(self, values: Mapping[str, float], sample_rate: int) -> NDArray[Any]:
-        edges, outs = ALGORITHMS[round(values["algorithm"]) - 1]
-
-        def each(name: str) -> NDArray[np.float64]:
-            return np.array([values[f"op{i}_{name}"] for i in (1, 2, 3, 4)], np.float64)
-
-        level = each("level") ** 2
-        weight = [DEEPEST * values["brightness"] * level[by - 1] * ((to, by) in edges) for to, by in EDGES]
-        weight += [level[i] * (i + 1 in outs) / math.sqrt(len(outs)) for i in range(4)]
-        arrays = {
-            "ratio": each("ratio") * 2 ** (each("cents") / 1200),
-            "attack": TICK / (each("attack_s") * sample_rate),
-            "sustain": each("sustain"),
-            "decay_log": np.log([tick_factor(s, sample_rate) for s in each("decay_s")]),
-            "release": np.array([tick_factor(s, sample_rate) for s in each("release") * values["release_s"]]),
-            "weight": np.array(weight),
-            "by_ratio": np.argsort(each("ratio"), kind="stable"),
-        }
+        operators = tuple(tuple(values[f"op{i}_{name}"] for name in OPERATOR) for i in (1, 2, 3, 4))
+        arrays = dict(_operators(operators, values["release_s"], sample_rate))
+        arrays["weight"] = _weights(
+            round(values["algorithm"]), values["brightness"], tuple(one[2] for one in operators)
+        )
         names = ("feedback", "velocity_brightness", "key_scaling", "key_decay", "vibrato_hz", "vibrato_cents")
         numbers = {name: values[name] for name in names} | {
             "gain": 10 ** (values["gain_db"] / 20),
             "smoothing": -math.expm1(-TICK / (0.005 * sample_rate)),  # knobs glide in 5 ms
             "stamp": float(hash(tuple(values.values())) % (1 << 50)),  # tells voices that a knob has moved
         }
-        dtype = [(name, "f8") for name in numbers] + [(name, array.dtype, len(array)) for name, array in arrays.items()]
-        return np.array([(*numbers.values(), *arrays.values())], dtype=dtype)
+        return record(numbers, arrays)
 
     def _memory_samples(self, sample_rate: int) -> int:
         return TICK // 2  # a tick in single precision
@@ -133,6 +123,28 @@ class FM(AbstractPolyphonic):
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         lines = memory.view(np.float32)
         _render(rows, lines, state.derived, sidebands.tables(), state.bend, float(state.sample_rate), out[0])
+
+
+@functools.lru_cache(maxsize=256)
+def _operators(knobs: tuple[tuple[float, ...], ...], release_s: float, sample_rate: int) -> dict[str, NDArray[Any]]:
+    """What follows from the operators' own knobs, [4] each: `knobs` are theirs in the order of `OPERATOR`."""
+    ratio, cents, _, attack_s, decay_s, sustain, release = np.array(knobs).T
+    return {
+        "ratio": ratio * 2 ** (cents / 1200),
+        "attack": TICK / (attack_s * sample_rate),
+        "sustain": sustain,
+        "decay_log": np.log([tick_factor(s, sample_rate) for s in decay_s]),
+        "release": np.array([tick_factor(s, sample_rate) for s in release * release_s]),
+        "by_ratio": np.argsort(ratio, kind="stable"),
+    }
+
+
+def _weights(algorithm: int, brightness: float, levels: tuple[float, ...]) -> NDArray[np.float64]:
+    """How far operators modulate each other, and how loud they are heard: [WEIGHTS]."""
+    edges, outs = ALGORITHMS[algorithm - 1]
+    weights = [DEEPEST * brightness * levels[by - 1] ** 2 * ((to, by) in edges) for to, by in EDGES]
+    weights += [levels[i] ** 2 * (i + 1 in outs) / math.sqrt(len(outs)) for i in range(4)]
+    return np.array(weights)
 
 
 @njit(cache=True)

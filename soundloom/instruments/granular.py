@@ -3,6 +3,7 @@
 Clouds, frozen moments, stretched and scattered sounds. Grains start between the samples, where they are due.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from soundloom.audio import Waveform
 from soundloom.instruments import grainsource
 from soundloom.instruments.base import Event, Param
-from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices, white
+from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices, record, white
 
 TICK = 128
 MOST = 4096  # grains of a voice at once
@@ -81,14 +82,12 @@ class Granular(AbstractPolyphonic):
 
     def _derive(self, values: Mapping[str, float], sample_rate: int) -> NDArray[Any]:
         rise, fall, curve = _window(values["window"], values["size_ms"])
-        t = (np.arange(256) + 0.5) / 256
-        edge = np.minimum(np.minimum(t / rise, (1 - t) / fall), 1)
         derived = dict(values)
         derived |= {
             "rise": rise,
             "fall": fall,
             "curve": curve,
-            "energy": float(np.mean(np.sin(np.pi / 2 * edge) ** 4 * (1 - curve * t) ** 8)),
+            "energy": _energy(rise, fall, curve),
             "length": values["size_ms"] / 1000 * sample_rate,
             "interval": sample_rate / values["density_hz"],
             "step": self.source.sample_rate / sample_rate,  # samples of the source for one of ours
@@ -100,7 +99,7 @@ class Granular(AbstractPolyphonic):
             "smoothing": 1 - math.exp(-TICK / (0.01 * sample_rate)),  # knobs and bend glide in 10 ms
             "stamp": float(hash(tuple(values.values())) & 0xFFFFFFFF),
         }
-        return np.array([tuple(derived.values())], dtype=[(name, "f8") for name in derived])
+        return record(derived)
 
     def _start(self, state: Voices, slot: int, event: Event) -> None:
         row = state.rows[slot]
@@ -120,6 +119,14 @@ def _window(shape: float, size_ms: float) -> tuple[float, float, float]:
     fall = 0.5 * 0.2**flat
     rise = fall * 0.05**stroke
     return max(rise, min(0.5 / size_ms, 0.5)), fall, stroke  # half a millisecond at least: no click
+
+
+@functools.lru_cache(maxsize=256)
+def _energy(rise: float, fall: float, curve: float) -> float:
+    """The mean square of a grain's window."""
+    t = (np.arange(256) + 0.5) / 256
+    edge = np.minimum(np.minimum(t / rise, (1 - t) / fall), 1)
+    return float(np.mean(np.sin(np.pi / 2 * edge) ** 4 * (1 - curve * t) ** 8))
 
 
 @njit(cache=True, error_model="numpy")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from soundloom.instruments import objects
 from soundloom.instruments.base import Event, Param
-from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices, white
+from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices, record, white
 
 TICK = 64  # samples of a voice that are made at once, on the grid of its age
 LANES = 16  # of which so many go side by side
@@ -68,7 +68,7 @@ class Modal(AbstractPolyphonic):
             "gain": 10 ** (values["gain_db"] / 20),
             "smoothing": 1 - math.exp(-TICK / (0.005 * sample_rate)),  # level and bend glide in 5 ms
         }
-        return np.array([tuple(derived.values())], dtype=[(name, "f8") for name in derived])
+        return record(derived)
 
     def _memory_samples(self, sample_rate: int) -> int:
         return SIZE

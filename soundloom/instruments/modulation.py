@@ -1,5 +1,6 @@
 """What moves a sound: envelopes (a straight rise, falls by 60 dB in the times asked) and slow oscillators."""
 
+import functools
 import math
 
 import numpy as np
@@ -12,6 +13,7 @@ from soundloom.instruments.voices import white
 ATTACK, DECAY = 0, 1  # the stages of an envelope; release is whenever the key is not held
 
 
+@functools.lru_cache(maxsize=1024)
 def fall_powers(seconds: float, sample_rate: float) -> NDArray[np.float64]:
     """What is left after 1, 2, ... TICK samples of a fall by 60 dB in `seconds`."""
     powers: NDArray[np.float64] = 0.001 ** (np.arange(1, TICK + 1) / (sample_rate * seconds))

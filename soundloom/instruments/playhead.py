@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from soundloom.instruments.voices import FIELDS, SILENT
+from soundloom.instruments.voices import FIELDS, SILENT, record
 
 TICK = 64  # samples between two looks at the bend; the speed moves linearly between
 HALF = 16  # taps on either side; so many samples of silence stand before and after every sound that is read
@@ -47,7 +47,7 @@ def knobs(
         "gain": 10 ** (gain_db / 20),
         "smoothing": 1 - math.exp(-1 / (0.005 * sample_rate)),  # levels glide in 5 ms
     }
-    return np.array([tuple(derived.values())], dtype=[(name, "f8") for name in derived])
+    return record(derived)
 
 
 @functools.cache

@@ -5,6 +5,7 @@ itself (Jaffe and Smith, 1983). A string at rest is read through an allpass, whi
 bends, through a polynomial, whose delay may move with every sample.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from soundloom.instruments.base import Event, Param
 from soundloom.instruments.filters import svf_coefficients
-from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices, white
+from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices, record, white
 
 LOWEST_HZ = 7.0  # MIDI 0, bent down by two semitones: how long the delay lines are
 HALF = 4  # the polynomial goes through this many samples on either side (Lagrange's: never above 1)
@@ -77,13 +78,10 @@ class Pluck(AbstractPolyphonic):
             "smoothing": 1 - math.exp(-1 / (0.005 * sample_rate)),  # the level glides in 5 ms
             "dc_tracking": 2 * math.pi * 5 / sample_rate,  # below 5 Hz
         }
-        for index, (hz, quality, level) in enumerate(BODY):
-            one, two = svf_coefficients(math.tan(math.pi * min(hz / sample_rate, 0.45)), 1 / quality)
-            derived |= {f"one{index}": one, f"two{index}": two, f"stay{index}": 1 - one / quality - two}
+        derived |= _body(sample_rate)
+        for index, (_, quality, level) in enumerate(BODY):
             derived[f"level{index}"] = 2.0 * values["body"] * level / quality
-        falls = 0.001 ** (np.arange(1, TICK + 1) / (values["release_s"] * sample_rate))  # after 1, 2, ... samples
-        dtype = [*[(name, "f8") for name in derived], ("falls", "f4", falls.shape)]
-        return np.array([(*derived.values(), falls)], dtype=dtype)
+        return record(derived, {"falls": _falls(values["release_s"], sample_rate)})
 
     def _init_after(self, derived: NDArray[Any]) -> NDArray[np.float64]:
         return np.array([derived[0]["gain"], *[0.0] * (2 * len(BODY) + 1)])
@@ -123,6 +121,22 @@ class Pluck(AbstractPolyphonic):
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         falls, bend, rate = state.derived["falls"][0], float(state.bend), float(state.sample_rate)
         _render(rows, memory.view(np.float32), state.derived, falls, bend, rate, out[0])
+
+
+@functools.lru_cache(maxsize=256)
+def _falls(release_s: float, sample_rate: int) -> NDArray[np.float32]:
+    """What is left of a released string after 1, 2, ... TICK samples."""
+    return (0.001 ** (np.arange(1, TICK + 1) / (release_s * sample_rate))).astype(np.float32)
+
+
+@functools.cache
+def _body(sample_rate: int) -> dict[str, float]:
+    """The coefficients of the body's resonances."""
+    found: dict[str, float] = {}
+    for index, (hz, quality, _) in enumerate(BODY):
+        one, two = svf_coefficients(math.tan(math.pi * min(hz / sample_rate, 0.45)), 1 / quality)
+        found |= {f"one{index}": one, f"two{index}": two, f"stay{index}": 1 - one / quality - two}
+    return found
 
 
 @njit(cache=True)

@@ -14,7 +14,7 @@ from soundloom.instruments.base import Event, Param
 from soundloom.instruments.reading import weights
 from soundloom.instruments.samplekernel import ROW, TICK, render
 from soundloom.instruments.samplestore import pieces_of
-from soundloom.instruments.voices import AbstractPolyphonic, Voices, white
+from soundloom.instruments.voices import AbstractPolyphonic, Voices, record, white
 from soundloom.instruments.zones import OPEN_HZ, Keymap, Loop, Motion, Zone
 
 # What the knobs say of zones that say nothing, and the knob position that leaves what zones say as it is.
@@ -85,7 +85,7 @@ class Sampler(AbstractPolyphonic):
             "gain": 10 ** (values["gain_db"] / 20),
             "smoothing": 1 - math.exp(-TICK / (0.005 * sample_rate)),  # knobs glide in 5 ms
         }
-        return np.array([tuple(derived.values())], dtype=[(name, "f8") for name in derived])
+        return record(derived)
 
     def _on(self, state: Voices, event: Event) -> None:
         assert isinstance(state, Playing)

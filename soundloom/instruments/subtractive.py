@@ -3,6 +3,7 @@
 Basses, pads and leads; with the pitch envelope and the noise also kicks, toms, snares and hats.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,8 +16,8 @@ from soundloom.instruments.lanes import through
 from soundloom.instruments.modulation import fall_powers
 from soundloom.instruments.oscillators import TAIL, TICK, residuals
 from soundloom.instruments.subtracting import BLOCK, LONGEST, TONE, mix, plan
-from soundloom.instruments.tones import MEMORY, MOVES, NEXT, PHASES, UNISON, hisses, rounds, saws, slaves
-from soundloom.instruments.voices import FIELDS, AbstractPolyphonic, Voices, white
+from soundloom.instruments.tones import MEMORY, MOVES, UNISON, hisses, rounds, saws, scatter, slaves
+from soundloom.instruments.voices import FIELDS, AbstractPolyphonic, Voices, record
 
 MOVED = ("cutoff_octaves", "width", "tremolo")  # by both slow oscillators, besides the pitch
 ROW = LONGEST * TICK + TAIL  # samples of a row of sound
@@ -88,7 +89,8 @@ class Subtractive(AbstractPolyphonic):
         ladder = values["filter_model"] >= 0.5
         low, high = max(0.0, 1 - values["filter_shape"]), max(0.0, values["filter_shape"] - 1)
         damping = 2 * 0.01 ** values["resonance"]  # 1 / Q: Q goes from 0.5 to 50
-        ratios, left, right = _unison(round(values["unison"]), values["detune_cents"], values["spread"])
+        unisons = round(values["unison"])
+        chorus = _unison(unisons, values["detune_cents"], values["spread"])
         derived = dict(values)
         derived |= {
             "attack_step": 1 / (values["attack_s"] * sample_rate),
@@ -106,30 +108,26 @@ class Subtractive(AbstractPolyphonic):
             "gain": 10 ** (values["gain_db"] / 20),
             "dc_tracking": 2 * math.pi * 5 / sample_rate,  # below 5 Hz
             "smoothing": 1 - math.exp(-1 / (0.005 * ticks)),  # knobs glide in 5 ms
-            "count": float(len(ratios)),
-            "widest": float(ratios.max()),
-            "sides": 2.0 if len(ratios) > 1 and values["spread"] > 0 else 1.0,
+            "count": float(unisons),
+            "widest": float(chorus[0].max()),
+            "sides": 2.0 if unisons > 1 and values["spread"] > 0 else 1.0,
             "stamp": float(1 + hash(tuple(values.values())) % (1 << 50)),  # of all knobs: 0 is none
-            "synced": float(values["sync"] >= 0.5),
             "lfo1": float(any([values["vibrato_cents"], *(values[f"lfo1_{of}"] for of in MOVED)])),
             "lfo2": float(any([values["lfo2_cents"], *(values[f"lfo2_{of}"] for of in MOVED)])),
         }
-        free = np.stack([values[f"osc{osc}_level"] * _parts(values[f"osc{osc}_shape"]) for osc in (1, 2)])
-        slave = free[1] * derived["synced"]
-        free[1] -= slave
+        of_oscillators = tuple(values[name] for name in ("osc1_level", "osc1_shape", "osc2_level", "osc2_shape"))
+        free, slave, kinds = _waves(*of_oscillators, synced=values["sync"] >= 0.5)
         filtering = ("damping", "low", "band", "high", "drive", "dc_tracking")
-        kinds = [free[:, 2:].any(), free[:, :2].any(), slave.any(), values["noise_level"] > 0]
+        how = [unisons, *kinds, values["noise_level"] > 0, ladder, values["drive_db"] > 0]
         arrays = {
-            "powers": np.stack([fall_powers(values[name], sample_rate) for name in ("decay_s", "release_s")]),
-            "chorus": np.stack([np.resize(of, UNISON) for of in (ratios, left, right)]),
+            "powers": np.array([fall_powers(values[name], sample_rate) for name in ("decay_s", "release_s")]),
+            "chorus": chorus,
             "free": free,  # how loud the parts of oscillators are that nobody starts again
             "slave": slave,
             "filtering": np.array([derived[name] for name in filtering]),
-            "how": np.array([derived["sides"], len(ratios), *kinds, ladder, values["drive_db"] > 0], np.int64),
+            "how": np.array([derived["sides"], *how], np.int64),
         }
-        dtype: list[Any] = [(name, "f8") for name in derived]
-        dtype += [(name, array.dtype, array.shape) for name, array in arrays.items()]
-        return np.array([(*derived.values(), *arrays.values())], dtype=dtype)
+        return record(derived, arrays)
 
     def _memory_samples(self, sample_rate: int) -> int:
         return MEMORY
@@ -147,8 +145,7 @@ class Subtractive(AbstractPolyphonic):
         if knobs["glide_s"] > 0 and not math.isnan(state.last_pitch):
             row["slide"] = state.last_pitch - event.pitch
         if knobs["unison"] >= 1.5:  # voices in unison are nowhere together
-            phases = [int((white(row["key"], -1 - which) + 1) * (1 << 31)) for which in range(2 * UNISON)]
-            state.memory[slot, PHASES : PHASES + 2 * UNISON] = state.memory[slot, NEXT : NEXT + 2 * UNISON] = phases
+            scatter(state.memory[slot], row["key"])
 
     def _render(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         for start in range(0, out.shape[1], BLOCK):
@@ -175,13 +172,26 @@ class Subtractive(AbstractPolyphonic):
         mix(rows, memory, state.derived, knobs["powers"], who, moves, sound, count, *out)
 
 
+@functools.lru_cache(maxsize=256)
+def _waves(
+    level1: float, shape1: float, level2: float, shape2: float, *, synced: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[bool, ...]]:
+    """How loud the parts of both oscillators are that run free [2, 4], those of the second where the first starts it
+    again [4]; and whether there are saws, rounds, and anything started again."""
+    free, slave = np.array([level1 * _parts(shape1), level2 * _parts(shape2)]), np.zeros(4)
+    if synced:
+        slave, free[1] = free[1].copy(), 0.0
+    return free, slave, (bool(free[:, 2:].any()), bool(free[:, :2].any()), bool(slave.any()))
+
+
 def _parts(shape: float) -> NDArray[np.float64]:
     """How much sine, triangle, saw, and saw `width` later make a shape."""
     return np.array([max(0, 1 - shape), max(0, 1 - abs(shape - 1)), min(max(0, shape - 1), 1), min(0, 2 - shape)])
 
 
-def _unison(count: int, cents: float, spread: float) -> tuple[NDArray[np.float64], ...]:
-    """By unison voice: its ratio to the pitch, its gains left and right; in all as loud as one.
+@functools.lru_cache(maxsize=256)
+def _unison(count: int, cents: float, spread: float) -> NDArray[np.float64]:
+    """By unison voice: its ratio to the pitch, its gains left and right; in all as loud as one: [3, UNISON].
 
     Neighbours in pitch lie on opposite sides, and neither side is higher than the other.
     """
@@ -189,4 +199,5 @@ def _unison(count: int, cents: float, spread: float) -> tuple[NDArray[np.float64
     place = 2 * number / max(count - 1, 1) - (count > 1)
     side = np.where(number % 2 == 0, 1, -1) * (place if count % 2 else -np.abs(place)) * spread
     ratios = 2 ** (cents / 2400 * place)
-    return ratios, np.sqrt((1 - side) / count), np.sqrt((1 + side) / count)
+    rows = ratios, np.sqrt((1 - side) / count), np.sqrt((1 + side) / count)
+    return np.stack([np.resize(row, UNISON) for row in rows])

@@ -11,6 +11,7 @@ from numba import njit
 
 from soundloom.instruments.oscillators import PHASE_ONE, TAIL, TICK, advanced, hiss, saw, sine, triangle
 from soundloom.instruments.sync import synced
+from soundloom.instruments.voices import white
 
 UNISON = 7  # voices of an oscillator at most
 SLOT, TICKS, BEGIN, AGE = range(4)  # of `who`
@@ -23,6 +24,14 @@ NEXT = PHASES + 2 * UNISON
 AHEAD = NEXT + 2 * UNISON
 TAILS = AHEAD + 2 * TICK
 MEMORY = TAILS + 2 * TAIL
+
+
+@njit(cache=True)
+def scatter(memory, key):  # type: ignore[no-untyped-def]
+    """The oscillators of a voice and its unison start anywhere, as its own noise has it."""
+    for which in range(2 * UNISON):
+        phase = np.int64((white(key, -1 - which) + 1.0) * PHASE_ONE / 2)
+        memory[PHASES + which] = memory[NEXT + which] = phase
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"}, inline="always")

@@ -5,6 +5,7 @@ off it, all do, as in a saxophone, whose cone acts like such a tube (Ollivier, D
 of reed woodwinds", 2004).
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -17,13 +18,12 @@ from soundloom.instruments.base import Event, Param
 from soundloom.instruments.modulation import envelope_tick
 from soundloom.instruments.oscillators import TICK
 from soundloom.instruments.ticks import glided, hand_out, sine, tick_factor
-from soundloom.instruments.voices import SILENT, AbstractPolyphonic, Voices, white
+from soundloom.instruments.voices import SILENT, AbstractPolyphonic, Voices, record, white
 from soundloom.instruments.waveguide import (
     DESK,
     DRIVE,
     END,
     LOWEST_HZ,
-    POINTS,
     ROW,
     SHORTEST,
     WAVE,
@@ -82,8 +82,7 @@ class Tube(AbstractPolyphonic):
         # The softest breath makes up for the losses: small waves grow by width (3 d - 1) / (2 sqrt d) of themselves.
         root = MARGIN / width
         derived["softest"] = ((root + math.sqrt(root * root + 3)) / 3) ** 2
-        dtype = [(name, "f8") for name in derived] + [("table", "f4", POINTS)]
-        return np.array([(*derived.values(), _reed(width))], dtype=dtype)
+        return record(derived, {"table": _reed(width)})
 
     def _init_after(self, derived: NDArray[Any]) -> NDArray[np.float64]:
         return np.zeros(1)
@@ -117,7 +116,8 @@ class Tube(AbstractPolyphonic):
         _render(rows, memory.view(np.float32), state.derived, state.bend, float(state.sample_rate), out[0])
 
 
-def _reed(width: float) -> NDArray[np.float64]:
+@functools.lru_cache(maxsize=256)
+def _reed(width: float) -> NDArray[np.float32]:
     """What the junction adds to the waves that arrive, as a part of the pressure across it before: [POINTS].
 
     With d the pressure that is left across the reed, as a part of what shuts it, the flow is (1 - d) sqrt d: Bernoulli
@@ -126,8 +126,8 @@ def _reed(width: float) -> NDArray[np.float64]:
     d = np.concatenate([-(np.linspace(3, 0, 6000, endpoint=False) ** 2), np.linspace(0, 3, 12000) ** 2])
     flow = np.where(d < 0, -np.sqrt(np.abs(d)), np.maximum(1 - d, 0) * np.sqrt(np.abs(d)))
     x = table_places()
-    added: NDArray[np.float64] = np.interp(x, d + width * flow, width * flow)
-    return added / x
+    added: NDArray[np.float32] = (np.interp(x, d + width * flow, width * flow) / x).astype(np.float32)
+    return added
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})

@@ -1,5 +1,6 @@
 """What polyphonic engines share: which note sounds on which voice, to the sample, and stealing without a click."""
 
+import functools
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,27 @@ FIELDS: list[tuple[str, str]] = [
     ("age", "i8"),  # samples since it started: the grid of its control rate
     ("key", "i8"),  # its noise is a function of (key, age)
 ]
+ACTIVE, HELD, DOWN, _, NOTE, SERIAL, _, KEY = range(8)  # their columns where rows are read as a table (`_table`)
+
+
+def record(numbers: Mapping[str, float], arrays: Mapping[str, NDArray[Any]] | None = None) -> NDArray[Any]:
+    """Numbers, and after them arrays, as a record [1] for a kernel.
+
+    Records of the same fields share one type object: a kernel knows that at once, an equal type only field by field.
+    """
+    arrays = arrays or {}
+    shapes = tuple((name, array.dtype.str, array.shape) for name, array in arrays.items())
+    made = np.empty(1, _record_type(tuple(numbers), shapes))
+    made.view(np.uint8)[: 8 * len(numbers)].view(np.float64)[:] = list(numbers.values())
+    for name, array in arrays.items():
+        made[name] = array
+    return made
+
+
+@functools.lru_cache(maxsize=256)
+def _record_type(numbers: tuple[str, ...], arrays: tuple[tuple[str, str, tuple[int, ...]], ...]) -> np.dtype[Any]:
+    fields: list[Any] = [*((name, "f8") for name in numbers), *arrays]
+    return np.dtype(fields)
 
 
 @dataclass
@@ -119,7 +141,7 @@ class AbstractPolyphonic(AbstractInstrument):
             if event.kind == "on":
                 self._on(state, event)
             elif event.kind == "off":
-                self._off(state, event.note)
+                _let_go(_table(state.rows), event.note, state.pedal)
             elif event.kind == "set":
                 state.values[event.param] = checked_one(self, event.param, event.value)
                 turned = True
@@ -130,7 +152,9 @@ class AbstractPolyphonic(AbstractInstrument):
                 if not state.pedal:
                     state.rows["held"] = state.rows["down"]
             elif event.kind == "release":
-                self._let_go(state, state.rows["active"] == 1)
+                state.rows["down"] = 0
+                if not state.pedal:
+                    state.rows["held"] = 0
             else:
                 self._silence(state, state.rows["active"] == 1)
         if turned:
@@ -142,7 +166,7 @@ class AbstractPolyphonic(AbstractInstrument):
         n = block.shape[1]
         if not n:
             return
-        if state.rows["active"].any():
+        if _sounds(_table(state.rows)):
             self._render(state, state.rows, state.memory, block)
         if state.tail_left:
             fade = state.tail.shape[1]
@@ -156,14 +180,13 @@ class AbstractPolyphonic(AbstractInstrument):
     def _on(self, state: Voices, event: Event) -> None:
         if event.velocity <= 0:
             return
-        slot = self._slot(state.rows)
-        if state.rows["active"][slot]:
-            self._steal(state, slot)
-        state.rows[slot] = np.zeros((), self.row)
-        state.memory[slot] = 0.0
+        table = _table(state.rows)
+        slot = _slot(table)
         row = state.rows[slot]
-        row["active"], row["held"], row["down"], row["note"], row["serial"] = 1, 1, 1, event.note, state.serial
-        row["key"] = _key(state.seed, state.serial)
+        if row["active"]:
+            self._steal(state, slot)
+        _begin(table[slot], event.note, state.serial, _key(state.seed, state.serial))
+        state.memory[slot] = 0.0
         state.serial += 1
         self._start(state, slot, event)
         state.last_pitch = event.pitch
@@ -173,30 +196,70 @@ class AbstractPolyphonic(AbstractInstrument):
                 state, (rows["group"] == row["group"]) & (rows["serial"] != row["serial"]) & (rows["active"] == 1)
             )
 
-    def _off(self, state: Voices, note: int) -> None:
-        self._let_go(state, (state.rows["note"] == note) & (state.rows["active"] == 1))
-
-    def _let_go(self, state: Voices, which: NDArray[np.bool_]) -> None:
-        state.rows["down"][which] = 0
-        if not state.pedal:
-            state.rows["held"][which] = 0
-
     def _silence(self, state: Voices, which: NDArray[np.bool_]) -> None:
         """Voices end now: their next 5 ms go on, fading."""
         for slot in np.flatnonzero(which):
             self._steal(state, int(slot))
             state.rows["active"][slot] = 0
 
-    def _slot(self, rows: NDArray[Any]) -> int:
-        # In this order: free ones first, then released ones, then by age.
-        return int(np.lexsort((rows["serial"] * rows["active"], rows["held"], rows["active"]))[0])
-
     def _steal(self, state: Voices, slot: int) -> None:
         fade = state.tail.shape[1]
         rest = np.zeros_like(state.tail)
         self._render(state, state.rows[slot : slot + 1], state.memory[slot : slot + 1], rest)
-        state.tail += rest * (0.5 + 0.5 * np.cos(np.pi * np.arange(fade) / fade))
+        state.tail += rest * _fade(fade)
         state.tail_left = fade
+
+
+@functools.cache
+def _fade(n: int) -> NDArray[np.float64]:
+    """A level's way down in n samples, without an edge."""
+    faded: NDArray[np.float64] = 0.5 + 0.5 * np.cos(np.pi * np.arange(n) / n)
+    return faded
+
+
+def _table(rows: NDArray[Any]) -> NDArray[np.int64]:
+    """The records of voices as a table of integers [K, W], which begins with `FIELDS`: every engine's rows are of
+    this one type, for kernels that are compiled once."""
+    return rows.view(np.int64).reshape(len(rows), -1)
+
+
+@njit(cache=True)
+def _sounds(table):  # type: ignore[no-untyped-def]
+    """Whether any voice is active."""
+    sounding = 0
+    for i in range(len(table)):
+        sounding |= table[i, ACTIVE]
+    return sounding == 1
+
+
+@njit(cache=True)
+def _slot(table):  # type: ignore[no-untyped-def]
+    """Where a note goes: to the first free voice, or else to the oldest of those that are released, or of all."""
+    best = 0
+    for i in range(len(table)):
+        if table[i, ACTIVE] == 0:
+            return i
+        if (table[i, HELD], table[i, SERIAL]) < (table[best, HELD], table[best, SERIAL]):
+            best = i
+    return best
+
+
+@njit(cache=True)
+def _begin(row, note, serial, key):  # type: ignore[no-untyped-def]
+    """A voice as it is when a note begins, all else 0."""
+    row[:] = 0
+    row[ACTIVE] = row[HELD] = row[DOWN] = 1
+    row[NOTE], row[SERIAL], row[KEY] = note, serial, key
+
+
+@njit(cache=True)
+def _let_go(table, note, pedal):  # type: ignore[no-untyped-def]
+    """The key of a note comes up."""
+    for i in range(len(table)):
+        if table[i, NOTE] == note and table[i, ACTIVE] == 1:
+            table[i, DOWN] = 0
+            if not pedal:
+                table[i, HELD] = 0
 
 
 def _key(seed: int, serial: int) -> int:

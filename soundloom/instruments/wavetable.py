@@ -19,7 +19,7 @@ from soundloom.instruments.filters import LANES
 from soundloom.instruments.modulation import DECAY, envelope_tick
 from soundloom.instruments.oscillators import PHASE_ONE, TICK, increment
 from soundloom.instruments.ticks import gathered, glided, hand_out, tick_factor
-from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices
+from soundloom.instruments.voices import FIELDS, SILENT, AbstractPolyphonic, Voices, record
 
 
 class Wavetable(AbstractPolyphonic):
@@ -101,7 +101,7 @@ class Wavetable(AbstractPolyphonic):
             "gain": 10 ** (values["gain_db"] / 20),
             "smoothing": -math.expm1(-TICK / (0.005 * sample_rate)),  # knobs glide in 5 ms
         }
-        return np.array([tuple(derived.values())], dtype=[(name, "f8") for name in derived])
+        return record(derived)
 
     def _memory_samples(self, sample_rate: int) -> int:
         return TICK // 2  # a tick in single precision
