@@ -104,11 +104,17 @@ class AbstractEffect(ABC):
     @abstractmethod
     def init_state(self, sample_rate: int) -> Any: ...
 
-    @abstractmethod
     def process(
         self, state: Any, events: Sequence[Event], audio: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], Any]:
-        """The next block [2, n] -> [2, n]; only "set" events mean something to it."""
+        """The next block [2, n] -> [2, n], the input left alone; only "set" events mean something to it."""
+        block = np.array(audio, np.float32, order="C")
+        return block, self.treat(state, events, block)
+
+    @abstractmethod
+    def treat(self, state: Any, events: Sequence[Event], block: NDArray[np.float32]) -> Any:
+        """The same in place, for a block in one piece (C-contiguous: kernels are compiled for one kind of array);
+        returns the state."""
 
     def values(self, settings: Mapping[str, float]) -> dict[str, float]:
         return checked(self, settings)

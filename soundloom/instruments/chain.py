@@ -67,8 +67,8 @@ class Chain(AbstractInstrument):
             else:
                 played.append(event)
         block, state.instrument = self.instrument.process(state.instrument, played, n)
-        if len(block) == 1:
-            block = np.repeat(block, 2, axis=0)
+        out = np.empty((2, n), np.float32)
+        out[:] = block
         for i, (name, one) in enumerate(self.effects):
-            block, state.effects[i] = one.process(state.effects[i], turned[name], block)
-        return block, state
+            state.effects[i] = one.treat(state.effects[i], turned[name], out)
+        return out, state

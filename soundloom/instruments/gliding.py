@@ -77,10 +77,7 @@ class AbstractGliding(AbstractEffect):
             memory=self._memory(sample_rate),
         )
 
-    def process(
-        self, state: Treatment, events: Sequence[Event], audio: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], Treatment]:
-        block = np.array(audio, np.float32, order="C")  # the input is left alone, and kernels see one kind of array
+    def treat(self, state: Treatment, events: Sequence[Event], block: NDArray[np.float32]) -> Treatment:
         at = 0
         for event in events:
             if event.kind == "set":
@@ -89,7 +86,7 @@ class AbstractGliding(AbstractEffect):
                 state.values[event.param] = checked_one(self, event.param, event.value)
                 state.glides[TARGET] = _flat(self._derive(state.values, state.sample_rate))
         self._advance(state, block, at, block.shape[1])
-        return block, state
+        return state
 
     def _advance(self, state: Treatment, block: NDArray[np.float32], start: int, stop: int) -> None:
         if stop > start:

@@ -26,8 +26,9 @@ def through(four_poles: int, driven: int) -> Any:
     run = ladder if four_poles else svf
 
     @njit(cache=True, error_model="numpy", fastmath={"contract"})
-    def filtered(who, moves, memory, sound, count, sides, knobs):  # type: ignore[no-untyped-def]
-        """Filter the rows of `sound` in place. `knobs` are the filter's four and the drive's two."""
+    def filtered(who, moves, sound, memory, params, count):  # type: ignore[no-untyped-def]
+        """Filter the rows of `sound` in place. Of the knobs `filtering` are the filter's four and the drive's two."""
+        knobs, sides = params[0].filtering, int(params[0].sides)
         tile = np.zeros((HEIGHT, LANES))
         for front in range(0, count * sides, LANES):
             lanes = min(LANES, count * sides - front)

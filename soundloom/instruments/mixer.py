@@ -114,8 +114,8 @@ class Mixer(AbstractInstrument):
         for number in range(len(self.parts)):
             self._part(state, number, by_part.get(number, []), into[number], sends)
         for index, one in enumerate(self.effects):
-            wet, state.effects[index] = one.process(state.effects[index], [], sends[index])
-            out += wet
+            state.effects[index] = one.treat(state.effects[index], [], sends[index])
+            out += sends[index]
         return out
 
     def _part(
@@ -124,7 +124,7 @@ class Mixer(AbstractInstrument):
         """A part's next block into `out` [2, n], and what it sends into `sends` [2, 2, n]."""
         n = out.shape[1]
         own, moves = events, list[Event]()
-        if any(event.param.startswith("strip.") for event in events):
+        if events:
             own = [event for event in events if not event.param.startswith("strip.")]
             moves = [event for event in events if event.param.startswith("strip.")]
         if state.parts[number] is None and not own:
@@ -141,7 +141,7 @@ class Mixer(AbstractInstrument):
         at = 0
         for move in [*moves, None]:
             end = n if move is None else move.frame
-            _place(sound, at, end, state.gains[number], state.aims[number], smoothing, out, sends)
+            _place(sound, at, end, number, state.gains, state.aims, smoothing, out, sends)
             at = end
             if move is not None:
                 name = move.param.removeprefix("strip.")
@@ -166,9 +166,10 @@ def _strip(values: Mapping[str, float]) -> dict[str, float]:
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _place(sound, start, end, gains, aims, smoothing, out, sends):  # type: ignore[no-untyped-def]
-    """Samples start .. end of a block [C, n] at its gains into `out` [2, n] and `sends` [2, 2, n]; the gains glide."""
-    right = len(sound) - 1
+def _place(sound, start, end, part, all_gains, all_aims, smoothing, out, sends):  # type: ignore[no-untyped-def]
+    """Samples start .. end of a part's block [C, n] at its gains into `out` [2, n] and `sends` [2, 2, n]; the gains
+    glide."""
+    right, gains, aims = len(sound) - 1, all_gains[part], all_aims[part]
     if np.abs(aims - gains).max() < ARRIVED:
         a, b, c, d = aims[0], aims[1], aims[2], aims[3]
         for j in range(start, end):

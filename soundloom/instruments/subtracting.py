@@ -18,6 +18,7 @@ from soundloom.instruments.tones import (
     C0_STEP,
     C1,
     C1_STEP,
+    LONGEST,
     LOUD,
     LOUD_STEP,
     NEXT,
@@ -34,8 +35,6 @@ from soundloom.instruments.tones import (
 )
 from soundloom.instruments.voices import SILENT
 
-BLOCK = 512  # samples that are planned at once
-LONGEST = BLOCK // TICK + 1  # ticks of a voice in them
 FALLEN = 16.0  # time constants after which the pitch envelope is at rest
 
 # What a voice is, besides `voices.FIELDS`. What moves within a tick has a value at the tick's start and a step.
@@ -157,7 +156,8 @@ def _tremolo(depth, lfo_value):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def plan(rows, memory, params, bend, sample_rate, who, moves, sound, left, right):  # type: ignore[no-untyped-def]
-    """Add what voices have ready to `left` and `right` [n], and plan the rest; returns how many voices are planned.
+    """Add what voices have ready to `left` and `right` [n], and plan the rest; returns how many voices are planned, and
+    what there is to do for them (`tones.KINDS`).
 
     Their rows of `sound` begin with what their oscillators have left over.
     """
@@ -195,11 +195,11 @@ def plan(rows, memory, params, bend, sample_rate, who, moves, sound, left, right
                     memory[i, STATES + k] = memory[i, k]
             v.sides = sides
             count += 1
-    return count
+    return count, int(p.kinds)
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def mix(rows, memory, params, powers, who, moves, sound, count, left, right):  # type: ignore[no-untyped-def]
+def mix(rows, memory, params, who, moves, sound, count, left, right):  # type: ignore[no-untyped-def]
     """The level of the planned voices, and their sum; what reaches over the end of the block waits in their memory."""
     p = params[0]
     n, sides, level, total = len(left), int(p.sides), np.zeros(LONGEST * TICK), np.zeros((2, len(left)))
@@ -208,7 +208,7 @@ def mix(rows, memory, params, powers, who, moves, sound, count, left, right):  #
         v = rows[i]
         while end < ticks and v.over == 0:
             at = end * TICK
-            v.env, v.stage = envelope(level, at, v.env, v.stage, v.held, p.attack_step, p.sustain, powers)
+            v.env, v.stage = envelope(level, at, v.env, v.stage, v.held, p.attack_step, p.sustain, p.powers)
             loud, step, place = moves[k, end, LOUD], moves[k, end, LOUD_STEP], np.uint64(at)
             for j in range(TICK):
                 level[place + np.uint64(j)] *= loud + (j + 1) * step

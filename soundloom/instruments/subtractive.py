@@ -14,13 +14,29 @@ from numpy.typing import NDArray
 from soundloom.instruments.base import Event, Param
 from soundloom.instruments.lanes import through
 from soundloom.instruments.modulation import fall_powers
-from soundloom.instruments.oscillators import TAIL, TICK, residuals
-from soundloom.instruments.subtracting import BLOCK, LONGEST, TONE, mix, plan
-from soundloom.instruments.tones import MEMORY, MOVES, UNISON, hisses, rounds, saws, scatter, slaves
+from soundloom.instruments.oscillators import TICK, residuals
+from soundloom.instruments.subtracting import TONE, mix, plan
+from soundloom.instruments.tones import (
+    BLOCK,
+    DRIVEN,
+    KINDS,
+    LADDER,
+    MEMORY,
+    NOISE,
+    ROUNDS,
+    SAWS,
+    SLAVE,
+    UNISON,
+    Room,
+    hisses,
+    rounds,
+    saws,
+    scatter,
+    slaves,
+)
 from soundloom.instruments.voices import FIELDS, AbstractPolyphonic, Voices, record
 
 MOVED = ("cutoff_octaves", "width", "tremolo")  # by both slow oscillators, besides the pitch
-ROW = LONGEST * TICK + TAIL  # samples of a row of sound
 
 
 class Subtractive(AbstractPolyphonic):
@@ -118,24 +134,22 @@ class Subtractive(AbstractPolyphonic):
         of_oscillators = tuple(values[name] for name in ("osc1_level", "osc1_shape", "osc2_level", "osc2_shape"))
         free, slave, kinds = _waves(*of_oscillators, synced=values["sync"] >= 0.5)
         filtering = ("damping", "low", "band", "high", "drive", "dc_tracking")
-        how = [unisons, *kinds, values["noise_level"] > 0, ladder, values["drive_db"] > 0]
+        kinds += values["noise_level"] > 0, ladder, values["drive_db"] > 0
+        derived["kinds"] = float(sum(kind for kind, there in zip(KINDS, kinds, strict=True) if there))
         arrays = {
             "powers": np.array([fall_powers(values[name], sample_rate) for name in ("decay_s", "release_s")]),
             "chorus": chorus,
             "free": free,  # how loud the parts of oscillators are that nobody starts again
             "slave": slave,
             "filtering": np.array([derived[name] for name in filtering]),
-            "how": np.array([derived["sides"], *how], np.int64),
         }
         return record(derived, arrays)
 
     def _memory_samples(self, sample_rate: int) -> int:
         return MEMORY
 
-    def _init_after(self, derived: NDArray[Any]) -> NDArray[Any]:
-        """Nothing is remembered there: it is room for the plan, and for rows of sound, the last of them silent."""
-        fields = [("who", "i8", (self.voices, 4)), ("moves", "f8", (self.voices, LONGEST, MOVES))]
-        return np.zeros(1, np.dtype([*fields, ("sound", "f8", (2 * self.voices + 1, ROW))]))
+    def _init_after(self, derived: NDArray[Any]) -> Room:
+        return Room.of(self.voices)
 
     def _start(self, state: Voices, slot: int, event: Event) -> None:
         row, knobs = state.rows[slot], state.derived[0]
@@ -152,24 +166,21 @@ class Subtractive(AbstractPolyphonic):
             self._render_block(state, rows, memory, out[:, start : start + BLOCK])
 
     def _render_block(self, state: Voices, rows: NDArray[Any], memory: NDArray[np.float64], out: Any) -> None:
-        knobs, room = state.derived[0], state.after[0]
-        who, moves, sound, chorus = room["who"], room["moves"], room["sound"], knobs["chorus"]
-        rate, bend = float(state.sample_rate), float(state.bend)
-        count = plan(rows, memory, state.derived, bend, rate, who, moves, sound, *out)
+        room, knobs = state.after, state.derived
+        count, kinds = plan(rows, memory, knobs, float(state.bend), float(state.sample_rate), *room, *out)
         if not count:
             return
         jumps, corners = residuals()
-        sides, unisons, has_saws, has_rounds, has_slave, has_noise, ladder, driven = knobs["how"].tolist()
-        if has_saws:
-            saws(who, moves, memory, chorus, knobs["free"], jumps, sound, count, sides, unisons)
-        if has_rounds:
-            rounds(who, moves, memory, chorus, knobs["free"], corners, sound, count, sides, unisons)
-        if has_slave:
-            slaves(who, moves, memory, chorus, knobs["slave"], jumps, corners, sound, count, sides, unisons)
-        if has_noise:
-            hisses(who, np.ascontiguousarray(rows["key"]), knobs["noise_level"], sound, count, sides)
-        through(ladder, driven)(who, moves, memory, sound, count, sides, knobs["filtering"])
-        mix(rows, memory, state.derived, knobs["powers"], who, moves, sound, count, *out)
+        if kinds & SAWS:
+            saws(*room, memory, knobs, jumps, count)
+        if kinds & ROUNDS:
+            rounds(*room, memory, knobs, corners, count)
+        if kinds & SLAVE:
+            slaves(*room, memory, knobs, jumps, corners, count)
+        if kinds & NOISE:
+            hisses(*room, rows, knobs, count)
+        through(kinds & LADDER, kinds & DRIVEN)(*room, memory, knobs, count)
+        mix(rows, memory, knobs, *room, count, *out)
 
 
 @functools.lru_cache(maxsize=256)

@@ -6,8 +6,11 @@ stand at each tick and how far they move a sample. Waves are added to `sound`: a
 and one row more to make a voice of a unison in.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from soundloom.instruments.oscillators import PHASE_ONE, TAIL, TICK, advanced, hiss, saw, sine, triangle
 from soundloom.instruments.sync import synced
@@ -17,6 +20,10 @@ UNISON = 7  # voices of an oscillator at most
 SLOT, TICKS, BEGIN, AGE = range(4)  # of `who`
 STEP1, BEND1, STEP2, BEND2, WIDTH, WIDTH_STEP, C0, C1, C0_STEP, C1_STEP, LOUD, LOUD_STEP = range(12)
 MOVES = 12  # of `moves`
+# What there is to do for a sound, as bits. Rounds are sines and triangles; a slave is started again by oscillator 1.
+SAWS, ROUNDS, SLAVE, NOISE, LADDER, DRIVEN = KINDS = (1, 2, 4, 8, 16, 32)
+BLOCK = 512  # samples that are planned at once
+LONGEST = BLOCK // TICK + 1  # ticks of a voice in them
 # The memory of a voice: by side four states of the filter and three of the drive; the phases of both oscillators, and
 # those after what is planned; by side what is rendered ahead, and what the oscillators add to later ticks.
 STATES, PHASES = 7, 14
@@ -24,6 +31,19 @@ NEXT = PHASES + 2 * UNISON
 AHEAD = NEXT + 2 * UNISON
 TAILS = AHEAD + 2 * TICK
 MEMORY = TAILS + 2 * TAIL
+
+
+class Room(NamedTuple):
+    """Where voices are planned, and their sound is made. Nothing in it is remembered from one block to the next."""
+
+    who: NDArray[np.int64]  # [K, 4]
+    moves: NDArray[np.float64]  # [K, LONGEST, MOVES]
+    sound: NDArray[np.float64]  # [2 K + 1, ...]: silent but for what the next samples begin with
+
+    @classmethod
+    def of(cls, voices: int) -> "Room":
+        row = LONGEST * TICK + TAIL
+        return cls(np.zeros((voices, 4), np.int64), np.zeros((voices, LONGEST, MOVES)), np.zeros((2 * voices + 1, row)))
 
 
 @njit(cache=True)
@@ -45,12 +65,14 @@ def _spread(sound, row, left, right, length):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def saws(who, moves, memory, chorus, shares, jumps, sound, count, sides, unisons):  # type: ignore[no-untyped-def]
+def saws(who, moves, sound, memory, params, jumps, count):  # type: ignore[no-untyped-def]
     """Saws, and pulses: a saw less the same saw `width` of a period later, which has no DC at any width.
 
-    `shares` [2, 4] is how loud the oscillators' sine, triangle, saw and later saw are, `chorus` [3, UNISON] the pitch
-    and both sides' levels of the voices of a unison.
+    Of the knobs `free` [2, 4] is how loud the oscillators' sine, triangle, saw and later saw are, `chorus` [3, UNISON]
+    the pitch and both sides' levels of the voices of a unison.
     """
+    p = params[0]
+    shares, chorus, sides, unisons = p.free, p.chorus, int(p.sides), int(p.count)
     for k in range(count):
         ticks, slot = who[k, TICKS], who[k, SLOT]
         for unison in range(unisons):
@@ -75,8 +97,10 @@ def saws(who, moves, memory, chorus, shares, jumps, sound, count, sides, unisons
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def rounds(who, moves, memory, chorus, shares, corners, sound, count, sides, unisons):  # type: ignore[no-untyped-def]
+def rounds(who, moves, sound, memory, params, corners, count):  # type: ignore[no-untyped-def]
     """Sines and triangles."""
+    p = params[0]
+    shares, chorus, sides, unisons = p.free, p.chorus, int(p.sides), int(p.count)
     for k in range(count):
         ticks, slot = who[k, TICKS], who[k, SLOT]
         for unison in range(unisons):
@@ -100,8 +124,10 @@ def rounds(who, moves, memory, chorus, shares, corners, sound, count, sides, uni
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def slaves(who, moves, memory, chorus, gains, jumps, corners, sound, count, sides, unisons):  # type: ignore[no-untyped-def]
-    """The second oscillator, started again by the first: `gains` [4] is how loud its parts are."""
+def slaves(who, moves, sound, memory, params, jumps, corners, count):  # type: ignore[no-untyped-def]
+    """The second oscillator, started again by the first: of the knobs `slave` [4] is how loud its parts are."""
+    p = params[0]
+    gains, chorus, sides, unisons = p.slave.copy(), p.chorus, int(p.sides), int(p.count)
     for k in range(count):
         ticks, slot = who[k, TICKS], who[k, SLOT]
         for unison in range(unisons):
@@ -122,9 +148,10 @@ def slaves(who, moves, memory, chorus, gains, jumps, corners, sound, count, side
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def hisses(who, keys, gain, sound, count, sides):  # type: ignore[no-untyped-def]
-    """White noise, the same on both sides; `keys` are the voices' own, by their place in memory."""
+def hisses(who, moves, sound, rows, params, count):  # type: ignore[no-untyped-def]
+    """White noise, the same on both sides."""
+    gain, sides = params[0].noise_level, int(params[0].sides)
     for k in range(count):
         for side in range(sides):
             for t in range(who[k, TICKS]):
-                hiss(sound, sides * k + side, t * TICK, keys[who[k, SLOT]], who[k, AGE] + t * TICK, gain)
+                hiss(sound, sides * k + side, t * TICK, rows[who[k, SLOT]].key, who[k, AGE] + t * TICK, gain)

@@ -27,7 +27,7 @@ FIELDS: list[tuple[str, str]] = [
     ("age", "i8"),  # samples since it started: the grid of its control rate
     ("key", "i8"),  # its noise is a function of (key, age)
 ]
-ACTIVE, HELD, DOWN, _, NOTE, SERIAL, _, KEY = range(8)  # their columns where rows are read as a table (`_table`)
+ACTIVE, HELD, DOWN, _, NOTE, SERIAL, _, KEY = range(8)  # their columns in `Voices.table`
 
 
 def record(numbers: Mapping[str, float], arrays: Mapping[str, NDArray[Any]] | None = None) -> NDArray[Any]:
@@ -54,19 +54,21 @@ def _record_type(numbers: tuple[str, ...], arrays: tuple[tuple[str, str, tuple[i
 class Voices:
     """The state of a polyphonic instrument, a value: passed in, written in place, returned.
 
-    `rows` [K] is a record a voice; `memory` [K, L] the delay line of a voice, for engines that have one; `params` and
-    `derived` [1] are the knobs and what follows from them; `after` is what the treatment of the sum remembers;
-    `tail` [C, F] is the faded rest of stolen voices, still to be heard. `bend` is in semitones;
-    `last_pitch` is that of the note started last, NaN before the first.
+    `rows` [K] is a record a voice, and `table` [K, W] the same memory as integers, which begin with `FIELDS`: of one
+    type for every engine, for kernels that are compiled once. `memory` [K, L] is the delay line of a voice, for engines
+    that have one; `values` and `derived` [1] are the knobs and what follows from them; `after` is what the treatment of
+    the sum remembers, or room to work in; `tail` [C, F] is the faded rest of stolen voices, still to be heard. `bend`
+    is in semitones; `last_pitch` is that of the note started last, NaN before the first.
     """
 
     sample_rate: int
     seed: int
+    table: NDArray[np.int64]
     rows: NDArray[Any]
     memory: NDArray[np.float64]
     values: dict[str, float]
     derived: NDArray[Any]
-    after: NDArray[np.float64]
+    after: Any
     tail: NDArray[np.float64]
     tail_left: int = 0
     serial: int = 0
@@ -109,8 +111,8 @@ class AbstractPolyphonic(AbstractInstrument):
         """How long a voice's delay line is."""
         return 0
 
-    def _init_after(self, derived: NDArray[Any]) -> NDArray[np.float64]:
-        """The memory of `_finish`."""
+    def _init_after(self, derived: NDArray[Any]) -> Any:
+        """The memory of `_finish`, or room for `_render` to work in."""
         return np.zeros(0)
 
     def _finish(self, state: Voices, block: NDArray[np.float64]) -> None:
@@ -118,10 +120,12 @@ class AbstractPolyphonic(AbstractInstrument):
 
     def init_state(self, sample_rate: int, *, seed: int = 0) -> Voices:
         derived = self._derive(self.settings, sample_rate)
+        table = np.zeros((self.voices, self.row.itemsize // 8), np.int64)
         return Voices(
             sample_rate=sample_rate,
             seed=seed,
-            rows=np.zeros(self.voices, self.row),
+            table=table,
+            rows=table.view(self.row)[:, 0],
             memory=np.zeros((self.voices, self._memory_samples(sample_rate))),
             values=dict(self.settings),
             derived=derived,
@@ -141,7 +145,7 @@ class AbstractPolyphonic(AbstractInstrument):
             if event.kind == "on":
                 self._on(state, event)
             elif event.kind == "off":
-                _let_go(_table(state.rows), event.note, state.pedal)
+                _let_go(state.table, event.note, state.pedal)
             elif event.kind == "set":
                 state.values[event.param] = checked_one(self, event.param, event.value)
                 turned = True
@@ -166,7 +170,7 @@ class AbstractPolyphonic(AbstractInstrument):
         n = block.shape[1]
         if not n:
             return
-        if _sounds(_table(state.rows)):
+        if _sounds(state.table):
             self._render(state, state.rows, state.memory, block)
         if state.tail_left:
             fade = state.tail.shape[1]
@@ -180,12 +184,11 @@ class AbstractPolyphonic(AbstractInstrument):
     def _on(self, state: Voices, event: Event) -> None:
         if event.velocity <= 0:
             return
-        table = _table(state.rows)
-        slot = _slot(table)
+        slot = _slot(state.table)
         row = state.rows[slot]
         if row["active"]:
             self._steal(state, slot)
-        _begin(table[slot], event.note, state.serial, _key(state.seed, state.serial))
+        _begin(state.table[slot], event.note, state.serial, _key(state.seed, state.serial))
         state.memory[slot] = 0.0
         state.serial += 1
         self._start(state, slot, event)
@@ -215,12 +218,6 @@ def _fade(n: int) -> NDArray[np.float64]:
     """A level's way down in n samples, without an edge."""
     faded: NDArray[np.float64] = 0.5 + 0.5 * np.cos(np.pi * np.arange(n) / n)
     return faded
-
-
-def _table(rows: NDArray[Any]) -> NDArray[np.int64]:
-    """The records of voices as a table of integers [K, W], which begins with `FIELDS`: every engine's rows are of
-    this one type, for kernels that are compiled once."""
-    return rows.view(np.int64).reshape(len(rows), -1)
 
 
 @njit(cache=True)
