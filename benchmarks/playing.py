@@ -12,7 +12,6 @@ latency is from the frame of a key to the frame of its sound. Ten minutes; `pyth
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -94,7 +93,7 @@ def _evening(run: Path, seconds: float) -> list[dict[str, Any]]:
                 break
             send(at, message)
         anyway = json.loads(silent.communicate()[0])
-        process.send_signal(signal.SIGINT)
+        process.terminate()  # a polite kill ends what plays as Ctrl-C does
         told = json.loads(process.communicate()[0])
     names = [f"load, {percent} of 100 blocks" for percent in told["load"]]
     load, same = (dict(zip(names, parts, strict=True)) for parts in (told["load"].values(), anyway["same work"]))
@@ -147,7 +146,7 @@ def _onsets(driver: str) -> list[int]:
             send(at + 0.05, bytes([OFF, 69, 0]))
         time.sleep(0.5)
         zero = send.zero
-        process.send_signal(signal.SIGINT)
+        process.terminate()  # a polite kill ends what plays as Ctrl-C does
         process.communicate()
         hearing.end()
         ear.close()

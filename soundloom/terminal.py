@@ -41,6 +41,25 @@ class Terminal:
             yield
 
     @contextmanager
+    def patience(self) -> Iterator[None]:
+        """Says so, once, if kernels are compiled in the block: what is played for the first time takes a while."""
+        from numba.core import event
+
+        class Compiling(event.Listener):  # type: ignore[misc]  # numba has no types
+            told = False
+
+            def on_start(listener, _: event.Event) -> None:
+                if not listener.told:
+                    listener.told = True
+                    self.say("note: what plays is compiled: once on this computer, some seconds for each engine")
+
+            def on_end(listener, _: event.Event) -> None:
+                pass
+
+        with event.install_listener("numba:compile", Compiling()):
+            yield
+
+    @contextmanager
     def bar(self, title: str) -> Iterator[Bar]:
         """A progress bar on standard error: called with the part done, 0 to 1, and a few words."""
         if self.quiet or not sys.stderr.isatty():

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba import njit
 
 import soundloom as sl
 from soundloom import cli, factory
+from soundloom.terminal import Terminal
 
 RATE = 44100
 
@@ -115,6 +117,21 @@ def test_json_is_one_document_and_nothing_else(folder, tmp_path):
 def test_quiet_says_nothing(folder, tmp_path, capfd):
     assert cli.run(["sample", str(folder / "vae"), "-o", str(tmp_path), "-n", "1", "--quiet"]) == 0
     assert capfd.readouterr() == ("", "")
+
+
+def test_it_says_once_why_the_first_time_takes_long(capfd):
+    def made():
+        return njit(lambda x: x + 1)
+
+    terminal = Terminal()
+    with terminal.patience():
+        once, again = made(), made()
+        once(1), again(1)
+    assert capfd.readouterr().out.count("compiled") == 1
+    with terminal.patience():
+        once(1)  # it is there
+    made()(1)  # nobody waits
+    assert capfd.readouterr().out == ""
 
 
 def test_sample_writes_what_it_says(folder, tmp_path):

@@ -115,7 +115,7 @@ def match(
     from soundloom.match import match as matched
 
     terminal = making.terminal()
-    with terminal.only_document(), terminal.bar("match") as bar:
+    with terminal.only_document(), terminal.patience(), terminal.bar("match") as bar:
         heard = soundloom.read(target)
         folder = make_folder(out.parent)
         found = matched(heard, engine, minutes=minutes, tries=tries, seed=making.seed, progress=bar)

@@ -106,7 +106,7 @@ def play(
     from soundloom.performing import entries
 
     terminal = modelling.terminal()
-    with terminal.only_document():
+    with terminal.only_document(), terminal.patience():
         opener = Opener(seed=modelling.seed, device=modelling.model_device, live=True)
         named = entries([*([what] if what else []), *(who or [])]) or dict(USUAL)
         document = play_live(

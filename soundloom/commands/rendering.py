@@ -59,7 +59,7 @@ def render(
 
     terminal = making.terminal()
     written_as(out)  # what cannot be written is refused before it is played
-    with terminal.only_document(), terminal.bar("render") as bar:
+    with terminal.only_document(), terminal.patience(), terminal.bar("render") as bar:
         notes, opener = read_score(score, bpm=bpm), Opener(seed=making.seed, device=making.device)
         chosen = cast(who or [], opener)
         players = arrange(notes, chosen.who(opener))

@@ -11,6 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from soundloom.instruments.base import AbstractEffect, Event, checked_one
+from soundloom.instruments.voices import record_type
 
 TICK = 32  # samples between two looks at the knobs; what they set moves linearly between
 GLIDE_S = 0.005  # the time constant with which it follows a knob, unless an effect says otherwise
@@ -61,7 +62,7 @@ class AbstractGliding(AbstractEffect):
 
     def init_state(self, sample_rate: int) -> Treatment:
         derived = self._derive(self.settings, sample_rate)
-        dtype = np.dtype([(name, "f8", np.shape(value)) for name, value in derived.items()])
+        dtype = record_type((), tuple((name, "f8", np.shape(value)) for name, value in derived.items()))
         glides = np.zeros((5, dtype.itemsize // 8))
         glides[NOW] = glides[TARGET] = _flat(derived)
         paces = {name: self._pace(name) for name in derived}

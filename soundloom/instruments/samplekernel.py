@@ -28,6 +28,7 @@ ROW = np.dtype(
                 "attack_left",
                 "hold_left",
                 "line_left",
+                "line_done",  # samples since the envelope was at `env`
             )
         ],
         *[(name, "f8") for name in ("decay", "release", "sustain", "env", "env_step")],
@@ -40,6 +41,7 @@ ROW = np.dtype(
         *[(name, "f8") for name in ("lfo_octaves", "lfo_db", "vibrato_at", "vibrato_hz", "vibrato_semitones")],
     ]
 )
+NUMBERS = np.arange(1, TICK + 1).astype(np.float32)
 TINY = 1e-18  # keeps what rings on out of denormal numbers
 LOWEST = math.log2(10.0)  # of the filter, as an octave
 NEAR_OCTAVES = 2 * math.log2(2 * NEAR)
@@ -135,6 +137,8 @@ def _tick(v, p, levels, bend, sample_rate):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def _line(v, p, left):  # type: ignore[no-untyped-def]
     """The next straight piece of the envelope: `line_left` samples, at most `left`, each `env_step` higher."""
+    v.env += v.line_done * v.env_step
+    v.line_done = 0
     if v.held == 0 and v.one_shot == 0 and v.stage != RELEASE:
         v.stage = RELEASE
     if v.stage == DELAY and v.stage_left == 0:
@@ -163,13 +167,25 @@ def _line(v, p, left):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
-def _mix(left, right, pan_left, pan_right, line, out_left, out_right):  # type: ignore[no-untyped-def]
-    """Add a sound to both sides at a level that moves: the product of two straight lines."""
-    gain, gain_step, env, env_step = line
-    for j in range(len(out_left)):
-        level = (gain + j * gain_step) * (env + j * env_step)
-        out_left[j] += pan_left * level * left[j]
-        out_right[j] += pan_right * level * right[j]
+def _mix(v, m, tick_at, left, right, stereo, out_left, out_right):  # type: ignore[no-untyped-def]
+    """Add a sound to both sides at its level: the product of two straight lines, each a function of where it began, so
+    that no split of a block rounds otherwise."""
+    gain, gain_step = np.float32(v.gain), np.float32(v.gain_step)
+    env, env_step = np.float32(v.env), np.float32(v.env_step)
+    pan_left, pan_right = np.float32(v.left), np.float32(v.right)
+    in_tick, in_line = np.uint64(tick_at), np.uint64(v.line_done)
+    if stereo:
+        for j in range(m):
+            level = gain + NUMBERS[in_tick + np.uint64(j)] * gain_step
+            level *= env + NUMBERS[in_line + np.uint64(j)] * env_step
+            out_left[j] += pan_left * level * left[j]
+            out_right[j] += pan_right * level * right[j]
+    else:
+        for j in range(m):
+            level = gain + NUMBERS[in_tick + np.uint64(j)] * gain_step
+            level *= (env + NUMBERS[in_line + np.uint64(j)] * env_step) * left[j]
+            out_left[j] += pan_left * level
+            out_right[j] += pan_right * level
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
@@ -214,6 +230,7 @@ def render(rows, pieces, data, table, slope, params, bend, sample_rate, out_left
     p = params[0]
     n = len(out_left)
     left, right = np.empty(TICK + 3, np.float32), np.empty(TICK + 3, np.float32)
+    total = np.zeros((2, n), np.float32)
     for i in range(len(rows)):
         v = rows[i]
         at = 0
@@ -233,14 +250,15 @@ def render(rows, pieces, data, table, slope, params, bend, sample_rate, out_left
                     v.band_left, v.low_left = _filter(v, m, tick_at, left, v.band_left, v.low_left)
                     if stereo:
                         v.band_right, v.low_right = _filter(v, m, tick_at, right, v.band_right, v.low_right)
-                line = (v.gain + (tick_at + 1) * v.gain_step, v.gain_step, v.env + v.env_step, v.env_step)
-                other, end = right if stereo else left, at + m
-                _mix(left, other, v.left, v.right, line, out_left[at:end], out_right[at:end])
-            v.env += m * v.env_step
+                _mix(v, m, tick_at, left, right, stereo, total[0, at : at + m], total[1, at : at + m])
+            v.line_done += m
             v.line_left -= m
             v.age += m
             at += m
             if v.age % TICK == 0:
                 over = v.position >= pieces[v.piece].over_at
-                if over or (v.env < SILENT and v.stage >= DECAY):
+                if over or (v.env + v.line_done * v.env_step < SILENT and v.stage >= DECAY):
                     v.active = 0  # only at the end of a tick, wherever blocks end
+    for j in range(n):
+        out_left[j] += total[0, j]
+        out_right[j] += total[1, j]

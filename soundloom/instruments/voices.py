@@ -33,11 +33,12 @@ ACTIVE, HELD, DOWN, _, NOTE, SERIAL, _, KEY = range(8)  # their columns in `Voic
 def record(numbers: Mapping[str, float], arrays: Mapping[str, NDArray[Any]] | None = None) -> NDArray[Any]:
     """Numbers, and after them arrays, as a record [1] for a kernel.
 
-    Records of the same fields share one type object: a kernel knows that at once, an equal type only field by field.
+    Records of the same fields share one type object (`record_type`): a kernel knows that at once, an equal type only
+    field by field.
     """
     arrays = arrays or {}
     shapes = tuple((name, array.dtype.str, array.shape) for name, array in arrays.items())
-    made = np.empty(1, _record_type(tuple(numbers), shapes))
+    made = np.empty(1, record_type(tuple(numbers), shapes))
     made.view(np.uint8)[: 8 * len(numbers)].view(np.float64)[:] = list(numbers.values())
     for name, array in arrays.items():
         made[name] = array
@@ -45,7 +46,8 @@ def record(numbers: Mapping[str, float], arrays: Mapping[str, NDArray[Any]] | No
 
 
 @functools.lru_cache(maxsize=256)
-def _record_type(numbers: tuple[str, ...], arrays: tuple[tuple[str, str, tuple[int, ...]], ...]) -> np.dtype[Any]:
+def record_type(numbers: tuple[str, ...], arrays: tuple[tuple[str, str, tuple[int, ...]], ...]) -> np.dtype[Any]:
+    """A record of numbers, and arrays after them (name, type, shape): of the same fields always the same object."""
     fields: list[Any] = [*((name, "f8") for name in numbers), *arrays]
     return np.dtype(fields)
 
