@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from soundloom.devices import ELSEWHERE, Soundcard, hush_jack, hushed, library
 from soundloom.errors import DeviceError
-from soundloom.midiin import Inbox, Message
+from soundloom.midiin import POLL_S, Inbox, Message
 from soundloom.timing import BlockClock
 
 Sound = NDArray[np.float32]
@@ -23,6 +23,7 @@ Render = Callable[[Sound | None, Sound, Sequence[Message]], None]
 that goes out [2, n], and the MIDI that falls into it. It is called by a thread that must not wait."""
 LONGEST = 8192  # samples: no JACK server has longer blocks
 CLOSING_S = 1.0  # for a device to close
+STUCK: list[Any] = []  # JACK clients that cannot be closed: nothing must try to again
 ENDING_S = 0.05  # for JACK's thread to end, and for its server to know
 NICENESS = -11  # what sound servers give themselves
 STILL_S = 2.0  # without a callback: the device is gone
@@ -99,7 +100,7 @@ class PortAudio(AbstractBackend):
         latency = self._stream.latency
         self.name = f"{output.name} ({output.driver})"
         self.latency_s = float(latency if source is None else latency[1])
-        self.midi_latency_s = block / self.sample_rate
+        self.midi_latency_s = block / self.sample_rate + POLL_S
         self._clock = BlockClock(self.sample_rate, block)
         self._closed = False
 
@@ -144,7 +145,9 @@ class PortAudio(AbstractBackend):
         now = time.perf_counter()
         self._came()
         self.xruns += late
-        messages = self.inbox.take(self._clock.start(now, n), n, self.sample_rate)
+        if late:
+            self._clock.lost()
+        messages = self.inbox.take(self._clock.start(now, n) - POLL_S, n, self.sample_rate)
         block = self._out[:, :n]
         self._render(heard, block, messages)
         if self._outs == 1:
@@ -218,34 +221,42 @@ class Jack(AbstractBackend):
         self._callback = JackCallback(self._client, self._block)
         self._client.set_xrun_callback(self._late)
         self._client.set_shutdown_callback(self._left)
-        self._client.activate()  # silent as yet: only who is active can be connected
+        self._heard_from: list[Any] = []
 
     def start(self, render: Render) -> None:
         self._called = time.monotonic()
-        self.xruns = 0
         self._render = render
+        self._client.activate()  # not before: while kernels are compiled its blocks would be late, and all others' too
+        for port in self._heard_from:
+            self._midi.connect(port)
         self._connect(self._outs, self._output, what="output")
         if self._ins:
             self._connect(self._ins, self._source, what="input")
 
-    def connect_midi(self, wanted: str | None) -> list[str]:
-        """Listens to the MIDI ports whose names have `wanted` in them, or to all hardware; says to which."""
+    def choose_midi(self, wanted: str | None) -> list[str]:
+        """The MIDI ports whose names have `wanted` in them, or all hardware, are listened to; says which these are."""
         pattern = {} if wanted else {"is_physical": True}
         ports = self._client.get_ports(is_midi=True, is_output=True, **pattern)
-        ports = [port for port in ports if not wanted or wanted.lower() in port.name.lower()]
-        for port in ports:
-            self._midi.connect(port)
-        return [port.name for port in ports]
+        self._heard_from = [port for port in ports if not wanted or wanted.lower() in port.name.lower()]
+        return [port.name for port in self._heard_from]
 
     def stop(self) -> None:
-        if not self._closed:
-            self._closed = True
-            with hushed():
-                self._callback.end()
-                self._client.close()
+        if self._closed:
+            return
+        self._closed = True
+        closing = threading.Thread(target=self._close, daemon=True)
+        with hushed():
+            closing.start()
+            closing.join(2 * CLOSING_S)
+        if closing.is_alive():  # the server stands still
+            STUCK.append(self._client)
 
     def alive(self) -> bool:
         return super().alive() and not self._gone
+
+    def _close(self) -> None:
+        self._callback.end()
+        self._client.close()
 
     def _connect(self, own: Sequence[Any], wanted: str | None, *, what: Literal["output", "input"]) -> None:
         pattern: dict[str, Any] = {} if wanted else {"is_physical": True}

@@ -32,7 +32,8 @@ GROUPS = (banks, hearing, training, making, shaping, rendering, playing, judging
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: runs a command and leaves with the exit code of the contract."""
     code = run(sys.argv[1:] if arguments is None else arguments)
-    if "sounddevice" in sys.modules:  # PortAudio may crash on its way out where it has seen a JACK server
+    # PortAudio may crash on its way out where it has seen a JACK server, and JACK wait for a server that stands still.
+    if {"sounddevice", "jack"} & set(sys.modules):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -15,6 +15,7 @@ from soundloom.errors import DeviceError
 
 EXTRA = "pip install 'soundloom[live]'"
 SYSTEM = "apt install libportaudio2, or what your system calls PortAudio"  # wheels bring it on macOS and Windows
+WAITING = 16_384  # MIDI messages that a port keeps until they are looked at
 ELSEWHERE = "`soundloom render` plays into a file and needs neither"
 LIBRARIES = {  # by module: what pip installs, and what of the system it needs
     "sounddevice": SYSTEM,
@@ -107,7 +108,7 @@ def midi_inlet(driver: str) -> Any:
     rtmidi = library("rtmidi")
     try:
         with hushed():
-            inlet = rtmidi.MidiIn(midi_drivers()[driver], name="soundloom")
+            inlet = rtmidi.MidiIn(midi_drivers()[driver], name="soundloom", queue_size_limit=WAITING)
     except rtmidi.RtMidiError:
         return None
     hush_jack()

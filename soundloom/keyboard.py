@@ -6,7 +6,7 @@ import select
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from soundloom.errors import DeviceError
@@ -118,7 +118,8 @@ def struck_keys() -> Iterator[Terminal]:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, raw)
         yield Terminal(descriptor)
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # it is gone
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 def play_keys(terminal: Terminal, keys: Keys, seconds: float) -> str:

@@ -88,6 +88,7 @@ def play(
     places = _places(playing, touch.channel)
     wanted = knobs(touch.learn, everyone)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(interrupted_once())
         backend = way.opened()
         stack.callback(backend.stop)
         heard = _listening(backend, touch, stack)
@@ -132,12 +133,12 @@ def attend(
                         terminal.say(words)
                     if plays.error is not None:
                         raise plays.error
-                    if not backend.alive():
+                    if _gone(backend):
                         played = plays.frames / backend.sample_rate
                         raise DeviceError(f"the sound device went away after {played:.1f} s; what was recorded is kept")
                     terminal.status("  ".join(filter(None, [_state(backend, plays.load), said])))
         except KeyboardInterrupt:  # how playing ends
-            pass
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def summary(backend: AbstractBackend, plays: Plays, tape: Tape | None) -> dict[str, Any]:
@@ -167,6 +168,14 @@ def described(backend: AbstractBackend) -> str:
     return f"{backend.name}: {backend.sample_rate} Hz, blocks of {backend.block}, {late:.1f} ms to the loudspeakers"
 
 
+def _gone(backend: AbstractBackend) -> bool:
+    """Whether no more blocks are asked for. Asked twice: this whole process may have stood still."""
+    if backend.alive():
+        return False
+    time.sleep(LOOK_S)
+    return not backend.alive()
+
+
 def _state(backend: AbstractBackend, load: Load) -> str:
     tail = "/".join(f"{100 * load.percentile(percent):.0f}" for percent in PERCENTILES)
     return f"load {100 * load.now:.0f} % (50/99/99.99 of 100: {tail})  xruns {backend.xruns}"
@@ -187,10 +196,10 @@ def _places(playing: Sequence[int | None], only: int | None) -> dict[int, list[i
 def _listening(backend: AbstractBackend, touch: Touch, stack: contextlib.ExitStack) -> list[str]:
     """Opens the MIDI ports; says which."""
     if isinstance(backend, Jack):
-        connected = backend.connect_midi(touch.midi)
-        if touch.midi is not None and not connected:
+        chosen = backend.choose_midi(touch.midi)
+        if touch.midi is not None and not chosen:
             raise DeviceError(f"no JACK port that gives MIDI has '{touch.midi}' in its name: `jack_lsp` shows all")
-        return connected
+        return chosen
     ports = midi_ports()
     if touch.midi is not None:
         ports = [one_of(ports, touch.midi, "MIDI port")]
@@ -199,6 +208,16 @@ def _listening(backend: AbstractBackend, touch: Touch, stack: contextlib.ExitSta
     for port in ports:
         stack.callback(MidiIn(port, backend.inbox).close)
     return [port.name for port in ports]
+
+
+@contextlib.contextmanager
+def interrupted_once() -> Iterator[None]:
+    """What ends by Ctrl-C ends in order, however often it is struck."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

@@ -1,13 +1,15 @@
 """MIDI as it comes in: messages with the time at which they happened, put onto the samples of the block to come."""
 
 import math
+import threading
 import time
 from collections import deque
-from typing import Any
 
 from soundloom.devices import MidiPort, midi_inlet
 from soundloom.errors import DeviceError
 from soundloom.timing import StampClock
+
+POLL_S = 0.001  # between two looks at a port
 
 Message = tuple[int, bytes]  # the frame of a block, and what a MIDI cable carries
 
@@ -36,7 +38,11 @@ class Inbox:
 
 
 class MidiIn:
-    """A port that is listened to, until `close`."""
+    """A port that is listened to, until `close`.
+
+    It is looked at by a thread of ours: RtMidi's own would call into the interpreter while RtMidi ends that thread with
+    the interpreter in hand, and each would wait for the other.
+    """
 
     def __init__(self, port: MidiPort, inbox: Inbox) -> None:
         self.port, self._inbox, self._clock = port, inbox, StampClock()
@@ -44,14 +50,19 @@ class MidiIn:
         names = self._inlet.get_ports() if self._inlet is not None else []
         if port.name not in names:
             raise DeviceError(f"the MIDI port {port.name} is not there any more: `soundloom devices` shows what is")
-        self._inlet.set_callback(self._came)
         self._inlet.open_port(names.index(port.name), name="in")
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="midi", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        self._inlet.cancel_callback()
+        self._over.set()
+        self._thread.join()
         self._inlet.close_port()
         self._inlet.delete()
 
-    def _came(self, event: tuple[list[int], float], _: Any) -> None:
-        message, delta = event
-        self._inbox.put(self._clock.time(delta, time.perf_counter()), bytes(message))
+    def _listen(self) -> None:
+        while not self._over.wait(POLL_S):
+            while (event := self._inlet.get_message()) is not None:
+                message, delta = event
+                self._inbox.put(self._clock.time(delta, time.perf_counter()), bytes(message))

@@ -4,7 +4,7 @@ import gc
 import itertools
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from soundloom.backends import Sound
 from soundloom.guard import Guard
 from soundloom.hands import Hands
-from soundloom.instruments.base import AbstractInstrument, Event
+from soundloom.instruments.base import AbstractInstrument, Event, Param
 from soundloom.instruments.controls import Playable
 from soundloom.instruments.mixer import STRIP, Mixer, Part
 from soundloom.midiin import Message
@@ -104,7 +104,8 @@ class Player:
             if start is not None:
                 start()
         state = self._fresh()
-        for scene in zip(*(_rehearsal(number, one.instrument) for number, one in enumerate(self.players)), strict=True):
+        parts = [_rehearsal(number, one.instrument) for number, one in enumerate(self.players)]
+        for scene in itertools.zip_longest(*parts, fillvalue=()):
             for due in (sorted(itertools.chain(*scene), key=lambda event: event.frame), [], []):
                 made, state = self.mixer.process(state, due, self.block)
                 self._guard.pass_through(made)
@@ -151,10 +152,15 @@ class Player:
 
 
 def _rehearsal(part: int, instrument: AbstractInstrument) -> list[list[Event]]:
-    """Scenes: every key, so that voices are stolen on the way; what moves while they sound; every knob; their ends.
+    """Scenes: every key, so that voices are stolen on the way; what moves while they sound; every knob to its ends and
+    back, as at an end there may be work that is never done in the middle, also for a note that begins; their ends.
 
     Where sounds are made elsewhere only a few keys are struck: what takes seconds to make is not asked for in vain.
     """
+
+    def turned(params: Iterable[Param], value: Callable[[Param], float]) -> list[Event]:
+        return [Event(5, "set", param=param.name, value=value(param), part=part) for param in params]
+
     few = any(hasattr(one, "start") for one in (instrument, getattr(instrument, "instrument", None)))
     keys = [float(FEW[key % len(FEW)] if few else key) for key in KEYS]
     struck = [
@@ -162,11 +168,30 @@ def _rehearsal(part: int, instrument: AbstractInstrument) -> list[list[Event]]:
         for number, key in enumerate(keys)
     ]
     moves = [Event(0, "bend", value=0.3, part=part), Event(3, "pedal", value=1.0, part=part)]
-    turned = [Event(5, "set", param=param.name, value=param.default, part=part) for param in instrument.params]
+    own = [param for param in instrument.params if not few or "." in param.name]
+    alone = [
+        turned(own[k : k + 1], end) + turned(own[max(k - 1, 0) : k], _usual)
+        for end in (_high, _low)
+        for k in range(len(own) + 1)
+    ]
+    one = [Event(6, "on", len(keys), keys[-1], part=part)] if own and not few else []  # it may begin otherwise there
+    knobs = [*alone, turned(own, _high) + one, turned(own, _low) + one, turned(own, _usual)]
     faded = [Event(7, "set", param=f"strip.{strip.name}", value=strip.default, part=part) for strip in STRIP]
-    ends = [Event(9, "off", number, part=part) for number in range(len(keys))]
+    ends = [Event(9, "off", number, part=part) for number in range(len(keys) + 1)]
     last = [Event(0, "pedal", value=0.0, part=part), Event(9, "stop", part=part)]
-    return [*(struck[k : k + TOGETHER] for k in range(0, len(keys), TOGETHER)), moves, turned, faded, ends, last]
+    return [*(struck[k : k + TOGETHER] for k in range(0, len(keys), TOGETHER)), moves, *knobs, faded, ends, last]
+
+
+def _low(param: Param) -> float:
+    return param.low
+
+
+def _usual(param: Param) -> float:
+    return param.default
+
+
+def _high(param: Param) -> float:
+    return param.high
 
 
 @contextmanager

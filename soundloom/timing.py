@@ -33,6 +33,10 @@ class BlockClock:
         self._seen += 1
         return start
 
+    def lost(self) -> None:
+        """A block was lost: those to come are later by no one knows how much."""
+        self._next = None
+
 
 class StampClock:
     """A driver's own stamps, which do not jitter, in the seconds of this process: by the least time that any message

@@ -17,7 +17,7 @@ import torch
 from soundloom.backends import Sound
 from soundloom.errors import ConfigError, ModelError
 from soundloom.guard import Guard
-from soundloom.live import Way, attend, described, summary
+from soundloom.live import Way, attend, described, interrupted_once, summary
 from soundloom.midiin import Message
 from soundloom.models.codec import Codec
 from soundloom.models.live import LiveCodec
@@ -130,7 +130,7 @@ class Transformer:
             return False
         down = self._down.process(np.nan_to_num(block[0], posinf=0.0, neginf=0.0))
         made, self._state = self.codec.process(torch.from_numpy(down), self._state, transpose=self.transpose)
-        self._out.write(self._up.process(made.numpy())[None])
+        self._out.write(self._up.process(made.cpu().numpy())[None])
         return True
 
 
@@ -159,6 +159,7 @@ def transform(
         raise ConfigError(f"a transposition of {transpose:g} semitones was asked for: it goes from -48 to 48")
     codec = LiveCodec(run.model)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(interrupted_once())
         backend = way.opened()
         stack.callback(backend.stop)
         tape = stack.enter_context(Tape(record, backend.sample_rate)) if record else None

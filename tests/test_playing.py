@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 
 import jackserver
-import numba.core.dispatcher as dispatcher
 import numpy as np
 import pytest
 import soundfile
@@ -23,7 +23,6 @@ from soundloom.instruments.controls import Playable, usual_routes
 from soundloom.instruments.mixer import Mixer, Part
 from soundloom.instruments.pluck import Pluck
 from soundloom.instruments.reverb import Reverb
-from soundloom.instruments.subtractive import Subtractive
 from soundloom.player import Load, Player
 
 pytestmark = pytest.mark.alone
@@ -79,17 +78,49 @@ def test_what_is_played_is_what_a_mixer_renders():
     assert (one.error, one.broken, one.frames, one.load.blocks) == (None, 0, 128 * 200, 200)
 
 
-def test_nothing_is_compiled_while_playing():
-    one = player(Subtractive(), Pluck())
-    compiled = []
+HANDS_ON = """
+import json, sys
+from numba.core import dispatcher, event
+from soundloom.instruments.controls import Playable, between, usual_routes
+from soundloom.instruments.engines import engine
+from soundloom.player import Player
+import numpy as np
+
+class Compiling(event.Listener):
+    def on_start(self, happening):
+        compiled.append(happening.data["dispatcher"].py_func.__qualname__)
+
+    def on_end(self, happening):
+        pass
+
+compiled, loaded = [], []
+with event.install_listener("numba:compile", Compiling()):
+    engines = [engine(name)() for name in ("subtractive", "pluck")]
+    players = [Playable(type(one).__name__, one, usual_routes(one, one.settings)) for one in engines]
+    player = Player(players, {0: [0], 1: [1]}, sample_rate=48000, block=128)
+    player.warm_up()
     old = dispatcher.Dispatcher.compile
-    dispatcher.Dispatcher.compile = lambda self, signature: compiled.append(self) or old(self, signature)
-    try:
-        storm = [(40 * k, bytes([ON, 30 + k, 100])) for k in range(60)] + PHRASE + [(12_500, bytes([CC, 123, 0]))]
-        played(one, sorted(storm), 128 * 200)
-    finally:
-        dispatcher.Dispatcher.compile = old
-    assert compiled == []
+    dispatcher.Dispatcher.compile = lambda self, kinds: loaded.append(self.py_func.__qualname__) or old(self, kinds)
+    rng, out = np.random.default_rng(0), np.zeros((2, 128), np.float32)
+    for block in range(300):
+        messages = [(3 * k, bytes([0x90 | k % 2, 30 + (block + k) % 60, 100])) for k in range(2)]
+        messages += [(7, bytes([0xE0, 0, int(rng.integers(128))])), (9, bytes([0xB0, 64, int(rng.integers(128))]))]
+        param = players[0].instrument.params[block % len(players[0].instrument.params)]
+        player.hands.routes[0][20] = between(param, param.low, param.high)
+        messages += [(11, bytes([0xB0, 20, int(rng.choice((0, 127)))]))]
+        player.render(None, out, messages)
+    assert player.error is None, player.error
+print(json.dumps({"compiled": compiled, "loaded": loaded}))
+"""
+
+
+def test_nothing_is_compiled_while_playing_nor_twice_on_one_computer():
+    """Whatever is struck and turned: all that there is to load was loaded before, and what was compiled once is there
+    for the next process."""
+    command = [sys.executable, "-c", HANDS_ON]
+    told = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(2)]
+    assert told[1]["compiled"] == []
+    assert [one["loaded"] for one in told] == [[], []]
 
 
 class RunsAway(Pluck):
@@ -268,6 +299,35 @@ def test_it_stops_by_itself_and_refuses_ports_that_are_not_there(jack, capsys):
     assert f"runs at {RATE} Hz" in capsys.readouterr().err
 
 
+FLOODED = """
+import os, sys, time
+from soundloom.devices import midi_ports
+from soundloom.midiin import Inbox, MidiIn
+
+(port,) = [port for port in midi_ports() if "fingers" in port.name]
+inbox = Inbox()
+for _ in range(60):
+    listening = MidiIn(port, inbox)
+    time.sleep(0.03)
+    listening.close()
+print(len(inbox.take(time.perf_counter(), 256, 48000)), flush=True)
+os._exit(0)
+"""
+
+
+def test_a_midi_port_is_let_go_while_faders_move(jack):
+    with jackserver.ends(jackserver.Fingers()) as (fingers,):
+        fingers.waiting = [(32 * k, bytes([CC, 20, k % 128])) for k in range(1500 * 60)]
+        process = subprocess.Popen([sys.executable, "-c", FLOODED], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            heard, words = process.communicate(timeout=50)
+            assert process.returncode == 0, words
+            assert int(heard) > 500
+        finally:
+            process.kill()
+            fingers.waiting = []
+
+
 @contextmanager
 def apart(*arguments, **how):
     """A command in a process of its own, which PortAudio ends if JACK's server ends first."""
@@ -360,6 +420,36 @@ def test_a_device_that_goes_away_ends_it_cleanly_and_keeps_the_record(driver, tm
     assert words.count("\n") == 1
     sound, _ = soundfile.read(path)
     assert np.abs(sound).max() > 0.05
+
+
+def test_a_server_that_stands_still_is_not_waited_for(tmp_path):
+    arguments = ("play", "pluck", "--driver", "jack", "--midi", "fingers", "-q")
+    with jackserver.server() as server, jackserver.ends(jackserver.Fingers()) as (fingers,), apart(*arguments) as play:
+        assert jackserver.until(lambda: fingers.client.get_all_connections("system:playback_1"), 60)
+        server.send_signal(signal.SIGSTOP)
+        try:
+            _, words = play.communicate(timeout=20)
+        finally:
+            server.send_signal(signal.SIGCONT)
+    assert play.returncode == 1
+    assert words.startswith("error: the sound device went away after ")
+
+
+def test_who_stands_still_for_a_while_plays_on_and_one_end_is_enough(jack):
+    arguments = ("play", "pluck", "--driver", "jack", "--midi", "fingers", "--json")
+    with jackserver.ends(jackserver.Fingers()) as (fingers,), apart(*arguments) as play:
+        assert jackserver.until(lambda: fingers.client.get_all_connections("system:playback_1"), 60)
+        play.send_signal(signal.SIGSTOP)
+        time.sleep(3)
+        play.send_signal(signal.SIGCONT)
+        time.sleep(1)
+        assert play.poll() is None
+        for _ in range(3):
+            play.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+        told = json.loads(play.communicate(timeout=30)[0])
+    assert play.returncode == 0
+    assert told["seconds"] > 0.5
 
 
 TERMINAL = """

@@ -22,8 +22,10 @@ from soundloom.instruments.tones import C0, C0_STEP, C1, C1_STEP, SLOT, STATES, 
 
 @functools.cache
 def through(four_poles: int, driven: int) -> Any:
-    """The kernel of a filter, with or without the drive behind it; each is compiled when it is first heard."""
-    run = ladder if four_poles else svf
+    """The kernel of a filter, with or without the drive behind it; each is compiled when it is first heard.
+
+    It closes over numbers alone: one that closes over another kernel is never found again on disk.
+    """
 
     @njit(cache=True, error_model="numpy", fastmath={"contract"})
     def filtered(who, moves, sound, memory, params, count):  # type: ignore[no-untyped-def]
@@ -48,7 +50,10 @@ def through(four_poles: int, driven: int) -> Any:
                         tile[STEP, lane], tile[STEP + 1, lane] = moves[k, t, C0_STEP], moves[k, t, C1_STEP]
                         for j in range(TICK):
                             tile[j, lane] = sound[row, at + np.uint64(j)]
-                run(tile, knobs[0], knobs[1], knobs[2], knobs[3])
+                if four_poles:
+                    ladder(tile, knobs[0], knobs[1], knobs[2], knobs[3])
+                else:
+                    svf(tile, knobs[0], knobs[1], knobs[2], knobs[3])
                 if driven:
                     saturate(tile, knobs[4], knobs[5])
                 for lane in range(lanes):

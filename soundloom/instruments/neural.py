@@ -136,7 +136,7 @@ class OneShot(AbstractPolyphonic):
         """
         if self.folder is None or self._cache is None:
             raise ModelError("a model is played live from the folder of its run: give the run, not the model alone")
-        self.live, self._trouble = True, ""
+        self.live, self._trouble, self._planned = True, "", None
         self._wanted.clear()
         usual = self._asking.ask(self.settings, self._middle, 0.8)
         device = str(next(self.model.parameters()).device)
