@@ -14,6 +14,7 @@ from soundloom.score import Control, Note, Score
 
 MICROSECONDS = 1e-6
 BEND_SEMITONES = 2.0  # of a full bend, until the file says otherwise
+SHORTEST_S = 0.01  # of a note: some programs write the strokes of drums with no length
 LARGEST = 1 << 28  # bytes: an hour of the densest music has a few millions
 _TICKS_PER_BEAT = 9600  # at 120 beats a minute a tick is 52 us: finer than what is heard
 _DATA, _DATA_FINE, _NUMBER_FINE, _NUMBER = 6, 38, 100, 101  # the controllers by which a file sets the bend's range
@@ -23,10 +24,10 @@ _OTHER = (98, 99)  # and those that open a parameter of a maker's own, to which 
 def read(path: Path | str) -> Score:
     """The notes of a MIDI file in seconds, by its tempo map, with programs, bends, pressure and controllers.
 
-    Also in a RIFF wrapping (.rmi). `channel` is 0 to 15 (drums are 9). Notes last as long as their keys are down: the
-    pedal is a control (number 64). A note that is struck again ends first the one that was struck first; a note that
-    is never released ends with the file. A tempo of 0 is passed over. What is no MIDI file, or a damaged one, is
-    refused with `ScoreError`.
+    Also in a RIFF wrapping (.rmi). `channel` is 0 to 15 (drums are 9). Notes last as long as their keys are down, but a
+    hundredth of a second at least: the pedal is a control (number 64). A note that is struck again ends first the one
+    that was struck first; a note that is never released ends with the file. A tempo of 0 is passed over. What is no
+    MIDI file, or a damaged one, is refused with `ScoreError`.
     """
     try:
         content = _bytes(Path(path))
@@ -171,14 +172,14 @@ class _Reader:
         """What was played; keys that are still down come up now."""
         for (channel, key), held in self.down.items():
             for one in held:
-                self._end(one, key, channel)
+                if self.now > one[0]:
+                    self._end(one, key, channel)
         self.notes.sort(key=lambda note: (note.start_s, note.channel, note.pitch))
         return Score(tuple(self.notes), tuple(self.controls))
 
     def _end(self, held: tuple[float, float, int], key: int, channel: int) -> None:
         start_s, velocity, program = held
-        if self.now > start_s:
-            self.notes.append(Note(start_s, self.now - start_s, float(key), velocity, channel, program))
+        self.notes.append(Note(start_s, max(self.now - start_s, SHORTEST_S), float(key), velocity, channel, program))
 
     def _control(self, kind: str, value: float, channel: int, number: int = 0) -> None:
         self.controls.append(Control(self.now, kind, value, number, channel))  # type: ignore[arg-type]

@@ -55,6 +55,14 @@ def test_repeated_notes_and_channels_survive(tmp_path):
     assert back[-1].seconds > 0
 
 
+def test_a_stroke_without_length_is_heard(tmp_path):
+    track = [on(36), off(36), on(38, 480), off(38), on(36, 480), off(36, 1), on(40)]
+    notes = read(saved(tmp_path / "a.mid", [track])).notes
+    assert [(note.start_s, note.pitch, note.seconds) for note in notes] == [
+        (0, 36, 0.01), (0.5, 38, 0.01), (1.0, 36, 0.01),  # that which begins with the end of the file is none
+    ]  # fmt: skip
+
+
 def test_a_tempo_map_in_its_own_track(tmp_path):
     """Two beats at 120, one at 60 from the middle of the second note on, one at 240."""
     path = saved(
