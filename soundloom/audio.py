@@ -36,6 +36,9 @@ _SUBTYPES = {
 }
 
 
+_OPUS_RATES = (8000, 12_000, 16_000, 24_000, 48_000)
+
+
 @dataclass(frozen=True, eq=False)
 class Waveform:
     """A sound. `samples` is [C, T] float32, full scale at ±1."""
@@ -121,11 +124,16 @@ def read(path: Path | str, *, start_s: float = 0.0, seconds: float | None = None
     return Waveform(pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1), sample_rate)
 
 
-def written_as(path: Path) -> tuple[str, str]:
-    """The format and the subtype that a suffix stands for. `AudioError` where it stands for none."""
+def written_as(path: Path, *, sample_rate: int | None = None) -> tuple[str, str]:
+    """The format and the subtype that a suffix stands for. `AudioError` where it stands for none, or for one that has
+    not this sample rate."""
     if path.suffix.lower() not in _SUBTYPES:
         known = ", ".join(_SUBTYPES)
         raise AudioError(f"cannot write '{path.name}': the suffix '{path.suffix}' is none of {known}")
+    if path.suffix.lower() == ".opus" and sample_rate not in (None, *_OPUS_RATES):
+        raise AudioError(
+            f"cannot write '{path.name}' at {sample_rate} Hz: 48000 is usual, 8000, 12000, 16000 and 24000 Hz go too"
+        )
     return _SUBTYPES[path.suffix.lower()]
 
 
@@ -136,7 +144,7 @@ def write(path: Path | str, waveform: Waveform, *, subtype: str | None = None) -
     NaN and infinity are refused with `AudioError`, a full disk or a read-only folder with `StorageError`.
     """
     path = Path(path)
-    file_format, default = written_as(path)
+    file_format, default = written_as(path, sample_rate=waveform.sample_rate)
     if not np.isfinite(waveform.samples).all():
         raise AudioError(f"cannot write '{path.name}': the sound has NaN or infinite samples")
     with replacing(path) as temporary:

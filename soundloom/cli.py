@@ -54,7 +54,7 @@ def run(arguments: Sequence[str]) -> int:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: what was saved stays; the same command goes on from there", file=sys.stderr)
+        print("interrupted: what was saved stays; a training goes on with the same command", file=sys.stderr)
         return 130
     return 0
 

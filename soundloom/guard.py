@@ -13,10 +13,11 @@ BROKEN = 1e6  # beyond this a sample is no sound but a filter that ran away
 
 class Guard:
     """Turns down what goes over -3 dB, in a millisecond, and rounds off what is faster than that. What is below passes
-    as it is, and nothing is delayed."""
+    as it is, and nothing is delayed. Once `ending` is set, the next block falls to silence, which is kept."""
 
     def __init__(self, sample_rate: int) -> None:
         self.state = np.ones(1)  # the gain
+        self.ending = self._over = False
         self.ceiling = 10 ** (CEILING_DB / 20) * (1 - 1e-6)  # so much less that no rounding brings it over
         self.knee = 10 ** (KNEE_DB / 20)
         self.attack = 1 - math.exp(-1 / (ATTACK_S * sample_rate))
@@ -24,7 +25,13 @@ class Guard:
 
     def pass_through(self, block: NDArray[np.float32]) -> int:
         """Changes [2, n] in place, and says how many frames of it were no sound (and are silent now)."""
-        return int(_guard(block, self.state, self.knee, self.ceiling, self.attack, self.release))
+        broken = int(_guard(block, self.state, self.knee, self.ceiling, self.attack, self.release))
+        if self._over:
+            block[:] = 0.0
+        elif self.ending:
+            block *= np.linspace(1, 0, block.shape[1], dtype=np.float32)
+            self._over = True
+        return broken
 
 
 @njit(cache=True)

@@ -43,6 +43,7 @@ class Hands:
         self.routes = [dict(player.routes) for player in players]
         self.learning: deque[Knob] = deque()
         self.learnt: deque[str] = deque()
+        self._learnt_by: set[int] = set()  # controllers
         self._range = BendRange()
         self._down: dict[tuple[int, int], int] = {}  # (channel, key) → the number of its note
         self._notes = 0
@@ -54,6 +55,7 @@ class Hands:
                 self.learning.append(knob)
             else:
                 self.routes[knob.part][knob.number] = knob.route
+                self._learnt_by.add(knob.number)
 
     def events(self, messages: Iterable[Message]) -> list[Event]:
         """MIDI messages, sorted by frame, as events sorted by frame. What means nothing here is passed over."""
@@ -79,7 +81,7 @@ class Hands:
                 return
             if key == SOUND_OFF or key >= NOTES_OFF:
                 self._down = {held: note for held, note in self._down.items() if held[0] != channel}
-            if self.learning and key not in NOT_LEARNT:
+            if self.learning and key not in NOT_LEARNT | self._learnt_by:  # a knob that moves sends many positions
                 self._assign(key)
             self._control(frame, "cc", value / 127, channel, made, key)
         elif kind == BEND:
@@ -109,6 +111,7 @@ class Hands:
 
     def _assign(self, number: int) -> None:
         knob = self.learning.popleft()
+        self._learnt_by.add(number)
         self.routes[knob.part][number] = knob.route
         name = knob.route.param.name
         self.learnt.append(f"controller {number} turns {name} (next time: --learn {name}={number})")

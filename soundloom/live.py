@@ -20,6 +20,7 @@ from soundloom.tape import Tape
 from soundloom.terminal import Terminal
 
 LOOK_S = 0.1  # between two looks at what the callback does
+FADE_S = 0.5  # for the last block to be asked for
 LEAST_BLOCK, MOST_BLOCK = 16, 8192
 PERCENTILES = (50.0, 99.0, 99.99)
 
@@ -67,6 +68,9 @@ class Plays(Protocol):
     def news(self) -> list[str]:
         """What has happened since it was asked last, in words."""
 
+    def finish(self) -> None:
+        """The next block falls to silence."""
+
 
 def play(
     players: Mapping[int | None, Playable],
@@ -113,12 +117,16 @@ def attend(
 
     Raises:
         DeviceError: the device went away.
+        ConfigError: no time to play is left.
     """
+    if seconds is not None and seconds <= 0:
+        raise ConfigError(f"{seconds:g} seconds were asked for: it takes more than 0")
     with contextlib.ExitStack() as stack:
         struck = stack.enter_context(struck_keys()) if keys is not None else None
         stack.enter_context(undisturbed())
         stack.callback(terminal.status, "")
         stack.callback(backend.stop)
+        stack.callback(_fade, backend, plays)
         try:
             with _terminated_as_interrupted():
                 backend.start(plays.render)
@@ -166,6 +174,14 @@ def described(backend: AbstractBackend) -> str:
     """A device in a few words."""
     late = 1000 * (backend.latency_s + backend.midi_latency_s)
     return f"{backend.name}: {backend.sample_rate} Hz, blocks of {backend.block}, {late:.1f} ms to the loudspeakers"
+
+
+def _fade(backend: AbstractBackend, plays: Plays) -> None:
+    """Lets what sounds end without a click; a device that asks for no more blocks is not waited for."""
+    plays.finish()
+    last, end = plays.frames + 2 * backend.block, time.monotonic() + FADE_S
+    while plays.frames < last and time.monotonic() < end:
+        time.sleep(backend.block / backend.sample_rate)
 
 
 def _gone(backend: AbstractBackend) -> bool:

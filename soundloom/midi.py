@@ -36,7 +36,7 @@ def read(path: Path | str) -> Score:
     try:
         file = mido.MidiFile(file=io.BytesIO(content), clip=True)
     except Exception as error:  # mido lets whatever its parser trips over escape: EOFError, IndexError, its own
-        raise ScoreError(f"{path} is damaged, or no MIDI file ({error or type(error).__name__})") from None
+        raise ScoreError(f"{path} is damaged, or no MIDI file ({str(error) or type(error).__name__})") from None
     if file.type == 2:
         raise ScoreError(f"{path} is a MIDI file of type 2 (separate patterns): save it as type 0 or 1")
     if file.ticks_per_beat == 0:

@@ -33,6 +33,11 @@ class Cast:
         rest = self.rest or opener.usual
         return lambda channel, program: self.named.get(channel, rest)(channel, program)
 
+    def drums_too(self, score: Score) -> bool:
+        """Whether who was named for all channels plays tunes and, though nobody said so, the drums."""
+        channels = {note.channel for note in score.notes}
+        return self.rest is not None and DRUMS not in self.named and DRUMS in channels and len(channels) > 1
+
     def idle(self, score: Score) -> list[int]:
         """Channels that somebody is named for and that have no notes."""
         return sorted(set(self.named) - {note.channel for note in score.notes})

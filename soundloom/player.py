@@ -112,6 +112,10 @@ class Player:
         self._guard = Guard(self.sample_rate)
         self._state = self._fresh()
 
+    def finish(self) -> None:
+        """The next block falls to silence."""
+        self._guard.ending = True
+
     def close(self) -> None:
         """Ends what instruments have in processes of their own."""
         for instrument in self._everyone():

@@ -17,6 +17,7 @@ from soundloom.instruments.mixer import SENDS, Mixer, MixerState, Part
 from soundloom.score import Score
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
+LOWEST_MASTERED = 8000  # Hz: below that the weights of loudness make no sense
 LONGEST_S = 7200.0
 LONGEST_TAIL_S = 30.0
 SILENT = 1e-5  # -100 dB: a tail below this for QUIET_S is over
@@ -144,6 +145,8 @@ def perform(
         raise ConfigError(
             f"a loudness of {lufs:g} LUFS was asked for: it goes from {SOFTEST_LUFS:g} to {LOUDEST_LUFS:g}"
         )
+    if sample_rate < LOWEST_MASTERED:
+        raise ConfigError(f"the sample rate is {sample_rate} Hz: it goes from {LOWEST_MASTERED} to {HIGHEST_RATE}")
     parts = [Part.of(player, name) for name, player in zip(_names(arrangement), arrangement.players, strict=True)]
     timeline = arrangement.timeline(score, sample_rate)
     kept: list[Sound] = []
@@ -234,6 +237,7 @@ def _played(
     state = mixer.init_state(sample_rate, seed=clock.seed)
     end = math.ceil(clock.seconds * sample_rate)
     last = end + round(LONGEST_TAIL_S * sample_rate)
+    enough = (QUIET_S + _longest_echo(mixer)) * sample_rate
     at = quiet = 0
     for start in itertools.count(0, block):
         due = []
@@ -244,8 +248,14 @@ def _played(
         yield sound
         if start + block >= end:
             quiet = quiet + block if max(sound.max(), -sound.min()) < SILENT else 0
-            if quiet >= QUIET_S * sample_rate or start + block >= last:
+            if quiet >= enough or start + block >= last:
                 return
+
+
+def _longest_echo(mixer: Mixer) -> float:
+    """How many seconds may be silent before an effect sounds again."""
+    params = [param for part in mixer.parts for param in part.instrument.params]
+    return max((param.high for param in params if param.name.endswith(".time_s")), default=0.0)
 
 
 def _end(samples: Sound, score: Score, sample_rate: int) -> int:

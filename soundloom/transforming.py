@@ -108,6 +108,10 @@ class Transformer:
         self.frames += n
         self.load.add((time.thread_time() - start) * self.sample_rate / n)
 
+    def finish(self) -> None:
+        """The next block falls to silence."""
+        self._guard.ending = True
+
     def news(self) -> list[str]:
         """That there were gaps, if there were more than last time."""
         if self.gaps == self._told:

@@ -269,10 +269,14 @@ def test_render_plays_what_is_asked(tmp_path, folder):
     assert np.argmax(spectrum) * RATE / 32768 == pytest.approx(440, rel=0.01)
     assert cli.run(["render", "A4", "--map", f"{folder / 'vae'},label=bass", "-o", str(out), "-q"]) == 0
     assert sl.read(out).seconds > 0.3
+    assert cli.run(["render", "-:2 A4", "-o", str(out), "--map", "pluck", "-q"]) == 0  # begins with a rest
+    assert np.flatnonzero(np.abs(sl.read(out).samples[0]) > 1e-3)[0] == pytest.approx(RATE, abs=10)
 
 
 def test_what_cannot_be_is_refused_in_a_sentence(folder, tmp_path, capsys):
     vae, codec, out = folder / "vae", folder / "codec", tmp_path / "x"
+    assert "48000 is usual" in refused(capsys, "render", "C4", "-o", tmp_path / "a.opus")
+    assert "is a .toml file" in refused(capsys, "match", "a.wav", "-o", tmp_path / "a.txt")
     assert "did you mean snare" in refused(capsys, "sample", vae, "--label", "snair", "-o", out)
     assert "note name" in refused(capsys, "sample", vae, "--pitch", "H4", "-o", out)
     assert "vae" in refused(capsys, "sample", codec, "-o", out)
@@ -323,4 +327,6 @@ def test_what_there_is_to_play_is_listed(capsys):
     assert knobs["chorus.mix"]["high"] == 1
     assert cli.run(["instruments", "patch:choir"]) == 0
     assert "vowels" in capsys.readouterr().out
+    assert cli.run(["instruments", "chorus"]) == 0
+    assert "depth_s" in capsys.readouterr().out
     assert "did you mean choir" in refused(capsys, "instruments", "patch:chor")

@@ -32,6 +32,17 @@ def write(folder, sounds):
 NAMES = ("C", "D#", "F#", "A")
 
 
+@pytest.mark.parametrize("name", ["FF A4.wav", "something.wav"])
+def test_one_recording_sounds_at_its_note(tmp_path, name):
+    write(tmp_path, {name: pluck(69), "silent.wav": np.zeros(1000)})
+    (zone,) = folders.single(tmp_path / name).zones
+    assert zone.pitch == pytest.approx(69, abs=0.1)
+    write(tmp_path, {"noise.wav": hit(0)})
+    assert folders.single(tmp_path / "noise.wav").zones[0].pitch == 60
+    with pytest.raises(InstrumentError, match="silent"):
+        folders.single(tmp_path / "silent.wav")
+
+
 def piano(tmp_path, *, octave_off=0):
     notes = {f"{NAMES[i % 4]}{3 + i // 4}": 48 + 3 * i + 0.3 * (i % 2) for i in range(9)}
     sounds = {f"{layer} {name}.wav": pluck(pitch + 12 * octave_off) for name, pitch in notes.items()

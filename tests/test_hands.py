@@ -73,7 +73,13 @@ def test_the_next_controller_that_moves_turns_a_knob_that_waits_for_one():
     players = [playable(Pluck()), playable(Subtractive())]
     hands = Hands(players, {0: [0, 1]})
     hands.learn(knobs(["damping=30", "cutoff_hz", "resonance"], players))
-    moved = [(0, bytes([CC, 64, 127])), (1, bytes([CC, 21, 0])), (2, bytes([CC, 22, 127])), (3, bytes([CC, 21, 127]))]
+    moved = [
+        (0, bytes([CC, 64, 127])),
+        (1, bytes([CC, 21, 0])),
+        (1, bytes([CC, 21, 9])),
+        (2, bytes([CC, 22, 127])),
+        (3, bytes([CC, 21, 127])),
+    ]
     sets = {(e.param, e.part): e.value for e in hands.events(moved) if e.kind == "set"}
     cutoff = next(param for param in Subtractive.params if param.name == "cutoff_hz")
     assert sets == {("cutoff_hz", 1): pytest.approx(cutoff.high), ("resonance", 1): pytest.approx(1.0)}

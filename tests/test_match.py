@@ -34,6 +34,14 @@ def test_a_sound_of_the_engine_is_come_close_to(name):
     assert found.tries <= 508
 
 
+def test_what_is_found_is_never_worse_than_the_start():
+    t = np.arange(RATE) / RATE
+    target = Waveform((0.3 * np.exp(-3 * t) * np.sin(2 * np.pi * 447.7 * t))[None].astype(np.float32), RATE)
+    for seed in range(3):
+        found = match(target, "subtractive", tries=10, seed=seed)
+        assert found.after <= found.before
+
+
 def test_the_same_seed_finds_the_same():
     first, second, other = (match(hidden("pluck"), "pluck", tries=120, seed=seed) for seed in (3, 3, 4))
     assert first.settings == second.settings

@@ -284,6 +284,7 @@ def test_live_is_rendered_to_the_sample_and_without_delay(jack, tmp_path, capsys
     first = int(np.flatnonzero(np.abs(recorded[:, 0]) > 1e-4)[0])
     at = int(np.flatnonzero(np.abs(wanted[0]) > 1e-4)[0])
     np.testing.assert_allclose(recorded[first : first + 12_000].T, wanted[:, at : at + 12_000], atol=1e-4)
+    assert np.abs(recorded[-1]).max() < 1e-5  # it ends without a click
 
 
 def test_it_stops_by_itself_and_refuses_ports_that_are_not_there(jack, capsys):

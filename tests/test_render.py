@@ -8,6 +8,8 @@ import pytest
 from soundloom.audio import Waveform
 from soundloom.errors import ConfigError, ScoreError
 from soundloom.instruments.base import AbstractInstrument, Event
+from soundloom.instruments.chain import Chain
+from soundloom.instruments.delay import Delay
 from soundloom.instruments.pluck import Pluck
 from soundloom.instruments.subtractive import Subtractive
 from soundloom.render import fit_peak, render
@@ -69,6 +71,13 @@ def test_tails_ring_out(release_s):
     sound = render(Score((Note(0.0, 0.5, 69, 1.0),)), {0: tone})
     assert sound.seconds == pytest.approx(0.5 + release_s * 100 / 60, rel=0.03, abs=0.01)
     assert np.abs(sound.samples[0, -50:]).max() < 1e-4
+
+
+def test_what_comes_back_after_a_silence_is_waited_for():
+    echo = Chain(Pluck({"decay_s": 0.05, "release_s": 0.01}), [("delay", Delay({"time_s": 1.0, "mix": 0.5}))])
+    sound = render(parse("C4:0.4"), {0: echo})
+    assert 1.05 < sound.seconds < 12
+    assert np.abs(sound.samples[0, round(0.99 * RATE) : round(1.1 * RATE)]).max() > 0.01
 
 
 def test_a_tail_that_never_ends_is_cut():

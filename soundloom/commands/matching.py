@@ -75,6 +75,8 @@ def picture(
         if run is not None:
             made = soundloom.load(run, device=making.device).reconstruct(made, seed=making.seed)
         soundloom.write(make_folder(out.parent) / out.name, made)
+    if seconds is None and made.seconds < seen.width * pictures.COLUMN_S - 1:
+        terminal.say(f"note: {seen.width} columns would take {seen.width * pictures.COLUMN_S:.0f} s: they are squeezed")
     terminal.say(f"{made.seconds:.2f} s in {out}")
     terminal.document({"file": out, "from": source, "seconds": made.seconds, "channels": made.channels,
                        "sample_rate": made.sample_rate})  # fmt: skip
@@ -111,9 +113,15 @@ def match(
     wav
         A file for the sound that was found.
     """
+    from soundloom.audio import written_as
+    from soundloom.errors import ConfigError
     from soundloom.instruments import patch as patches
     from soundloom.match import match as matched
 
+    if out.suffix.lower() != ".toml":
+        raise ConfigError(f"a patch is a .toml file: write it as {out.with_suffix('.toml').name}")
+    if wav is not None:
+        written_as(wav)
     terminal = making.terminal()
     with terminal.only_document(), terminal.patience(), terminal.bar("match") as bar:
         heard = soundloom.read(target)

@@ -1,7 +1,7 @@
 """What plays a score into a file, and what there is to play it: render, instruments."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +12,14 @@ from soundloom.commands.flags import MAKING, OUTPUT, Making, Out, Output, app
 from soundloom.paths import make_folder
 
 if TYPE_CHECKING:
+    from soundloom.performing import Cast
     from soundloom.render import Performance
+    from soundloom.score import Score
 
 
 @app.command(sort_key=7)
 def render(
-    score: str,
+    score: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     out: Out,
@@ -58,7 +60,7 @@ def render(
     from soundloom.render import arrange, perform
 
     terminal = making.terminal()
-    written_as(out)  # what cannot be written is refused before it is played
+    written_as(out, sample_rate=sample_rate)  # what cannot be written is refused before it is played
     with terminal.only_document(), terminal.patience(), terminal.bar("render") as bar:
         notes, opener = read_score(score, bpm=bpm), Opener(seed=making.seed, device=making.device)
         chosen = cast(who or [], opener)
@@ -76,7 +78,7 @@ def render(
         soundloom.write(folders[0] / out.name, made.sound)
         for name, stem in made.stems.items():
             soundloom.write(folders[1] / f"{name}.wav", stem, subtype="FLOAT")
-    for line in (*players.lines(), *_remarks(made, lufs, chosen.idle(notes))):
+    for line in (*players.lines(), *_remarks(made, lufs, chosen, notes)):
         terminal.say(line)
     terminal.say(f"{made.sound.seconds:.2f} s in {out}, {made.loudness_lufs:.1f} LUFS")
     terminal.document(
@@ -94,9 +96,11 @@ def render(
     )
 
 
-def _remarks(made: "Performance", lufs: float, idle: Sequence[int]) -> Iterator[str]:
+def _remarks(made: "Performance", lufs: float, chosen: "Cast", score: "Score") -> Iterator[str]:
     """What the player of a piece may not have expected."""
-    for channel in idle:
+    if chosen.drums_too(score):
+        yield "note: who plays all channels plays the drums on channel 9 too: name them, as in 9=patch:drum-kit"
+    for channel in chosen.idle(score):
         drums = "; drums are on 9" if channel == 10 else ""
         yield f"note: nothing is played on channel {channel} (channels count from 0{drums})"
     if not math.isfinite(made.loudness_lufs):

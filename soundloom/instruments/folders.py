@@ -1,5 +1,6 @@
 """A folder of sounds as an instrument: notes where their names say so, drums on their keys, all else one key each."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from soundloom.instruments.zones import Keymap, Sound, spread
 from soundloom.naming import NamedPitches, NamedVelocities, find_pitches, find_velocities, stem
 
 FIRST_KEY = 36  # C2: where sounds without a pitch start
+MIDDLE = 60.0
 SURE = 0.5  # confidence from which a measured pitch counts without a name
 NEARLY_ALL = 0.8
 HEARD_S = 2.0  # of each sound are listened to for its pitch
@@ -57,6 +59,17 @@ def load(folder: Path | str, *, pitches: Literal["named", "measured"] = "named")
             sounds = _placed(files, keys, [0] * len(files), ignored)
     made = spread(sounds, name=Path(folder).resolve().name)
     return Keymap(made.zones, made.name, tuple(ignored))
+
+
+def single(path: Path) -> Keymap:
+    """One recording over all keys, at the note that its name says or that is heard in it; else it is taken for a C4."""
+    waveform = audio.read(path)
+    if not waveform.samples.any():
+        raise InstrumentError(f"there is nothing in '{path.name}': it is silent")
+    one = [_File(path.name, Waveform(waveform.samples[:2], waveform.sample_rate))]
+    measured, sure = _measured(one)
+    pitch = float(_pitches(find_pitches([path.name], measured), measured, sure, "named")[0])
+    return spread([Sound(one[0].waveform, pitch if math.isfinite(pitch) else MIDDLE)], name=path.stem)
 
 
 def _read(folder: Path) -> tuple[list[_File], list[str]]:

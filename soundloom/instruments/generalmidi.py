@@ -2,6 +2,7 @@
 
 DRUMS = 9  # the channel of drums, from 0
 KIT = "drum-kit"
+KITS = {24: "electronic-kit", 25: "electronic-kit"}  # the electronic and the analogue one of Roland's GS
 
 # Family by family, eight programs each, in the order of the standard: piano, chromatic percussion, organ, guitar, bass,
 # strings, ensemble, brass, reed, pipe, lead, pad, effects, ethnic, percussive, sounds of the world.

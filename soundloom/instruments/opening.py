@@ -22,7 +22,7 @@ from soundloom.instruments import patch as patches
 from soundloom.instruments.base import AbstractInstrument, Event
 from soundloom.instruments.controls import Playable
 from soundloom.instruments.engines import ENGINES, SOURCED
-from soundloom.instruments.generalmidi import DRUMS, KIT, PATCHES
+from soundloom.instruments.generalmidi import DRUMS, KIT, KITS, PATCHES
 from soundloom.instruments.patch import Patch
 from soundloom.instruments.zones import Keymap, Sound, spread
 
@@ -82,7 +82,7 @@ class Opener:
 
     def usual(self, channel: int, program: int) -> Playable:
         """Who plays a channel where nobody says: the patch that stands for its program, or the drums."""
-        return self.opened(SHIPPED + (KIT if channel == DRUMS else PATCHES[program]))
+        return self.opened(SHIPPED + (KITS.get(program, KIT) if channel == DRUMS else PATCHES[program]))
 
     def _patch(self, patch: Patch, knobs: dict[str, float], folder: Path) -> Playable:
         if patch.engine == NEURAL:
@@ -144,7 +144,9 @@ class Opener:
             from soundloom.instruments.sfz import load as load_sfz
 
             return load_sfz(path)
-        return spread([Sound(read(path), SOURCE_PITCH)], name=path.stem)
+        from soundloom.instruments.folders import single
+
+        return single(path)
 
     def _recorded(self, text: str, folder: Path, pitches: Sequence[float]) -> list[tuple[Waveform, float]]:
         """Notes of another instrument, held and rung out."""
