@@ -78,6 +78,19 @@ def test_what_is_played_is_what_a_mixer_renders():
     assert (one.error, one.broken, one.frames, one.load.blocks) == (None, 0, 128 * 200, 200)
 
 
+def test_it_ends_without_a_click():
+    one, out = player(Pluck()), np.zeros((2, 128), np.float32)
+    for messages in ([(0, bytes([ON, 40, 100]))], [], []):
+        one.render(None, out, messages)
+    one.finish()
+    one.render(None, out, [])
+    level = np.abs(out).max(axis=0)
+    assert level[:64].max() > 0.02
+    assert level[-2:].max() < 0.001
+    one.render(None, out, [(0, bytes([ON, 50, 100]))])
+    assert not out.any()
+
+
 HANDS_ON = """
 import json, sys
 from numba.core import dispatcher, event
