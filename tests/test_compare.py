@@ -171,7 +171,7 @@ def test_an_interrupted_comparison_keeps_what_was_trained(bank, tmp_path, monkey
 
     monkeypatch.setattr(Stage, "fit", interrupted)
     assert cli.run(command(bank, out)) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "goes on with the same command" in capsys.readouterr().err
     assert resume.read(out / "vae").finished
     assert not (out / "report.html").exists()
 

@@ -183,7 +183,7 @@ def test_variations_are_nearer_for_less_strength(learnt):
     sound = tones().audio[:1]
     apart = []
     for strength in (0.1, 1.0):
-        varied, again, _ = learnt.vary(sound, 4, strength=strength, generator=torch.Generator().manual_seed(1))
+        varied, again, _ = learnt.vary(sound, 16, strength=strength, generator=torch.Generator().manual_seed(1))
         window = torch.hann_window(512)
         loud = (x[:, 0] / x.abs().amax((1, 2))[:, None] for x in (varied, again))
         levels = [torch.log(torch.stft(x, 512, window=window, return_complex=True).abs() + 1e-1) for x in loud]

@@ -99,7 +99,7 @@ def forced(model, audio, splits=(10**9,), free=False):
 def test_one_batch_is_learnt():
     model, batch = WaveNet.build(SMALL, seed=1), tones()
     before = model.validate(batch, generator=torch.Generator())["score"]
-    reports = trained(model, batch, 40)
+    reports = trained(model, batch, 60)
     after = model.validate(batch, generator=torch.Generator())["score"]
     assert all(math.isfinite(value) for report in reports for value in report.values())
     assert after < before - 1.0  # nats a sample
