@@ -255,7 +255,8 @@ class Jack(AbstractBackend):
         return super().alive() and not self._gone
 
     def _close(self) -> None:
-        self._callback.end()
+        if self._render is not None:  # it was started
+            self._callback.end()
         self._client.close()
 
     def _connect(self, own: Sequence[Any], wanted: str | None, *, what: Literal["output", "input"]) -> None:

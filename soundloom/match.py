@@ -90,8 +90,9 @@ def match(
                 progress(part, f"distance {best.cost:.2f}, {trial.tries} tries")
     except KeyboardInterrupt:
         interrupted = True
-    if trial.judge(usual) < trial.judge(best.point):  # the search has a measure of its own
-        best.point = usual
+    before, after = trial.judge(usual), trial.judge(best.point)
+    if before < after:  # the search has a measure of its own
+        best.point, after = usual, before
     settings, pitch, _ = trial.meant(best.point)
     sound = trial.sound(best.point)
     gain = trial.gain(sound)
@@ -101,8 +102,8 @@ def match(
         engine=engine_name,
         settings={**settings, "gain_db": round(gain_db, 2)},
         pitch=pitch,
-        before=trial.judge(usual),
-        after=trial.judge(best.point),
+        before=before,
+        after=after,
         tries=trial.tries,
         seconds=time.monotonic() - started,
         sound=Waveform((sound * np.float32(gain))[None], RATE),

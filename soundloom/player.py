@@ -4,9 +4,9 @@ import gc
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -162,8 +162,8 @@ def _rehearsal(part: int, instrument: AbstractInstrument) -> list[list[Event]]:
     Where sounds are made elsewhere only a few keys are struck: what takes seconds to make is not asked for in vain.
     """
 
-    def turned(params: Iterable[Param], value: Callable[[Param], float]) -> list[Event]:
-        return [Event(5, "set", param=param.name, value=value(param), part=part) for param in params]
+    def turned(params: Iterable[Param], to: Literal["low", "default", "high"]) -> list[Event]:
+        return [Event(5, "set", param=param.name, value=getattr(param, to), part=part) for param in params]
 
     few = any(hasattr(one, "start") for one in (instrument, getattr(instrument, "instrument", None)))
     keys = [float(FEW[key % len(FEW)] if few else key) for key in KEYS]
@@ -173,29 +173,18 @@ def _rehearsal(part: int, instrument: AbstractInstrument) -> list[list[Event]]:
     ]
     moves = [Event(0, "bend", value=0.3, part=part), Event(3, "pedal", value=1.0, part=part)]
     own = [param for param in instrument.params if not few or "." in param.name]
+    ends: tuple[Literal["low", "high"], ...] = ("high", "low")
     alone = [
-        turned(own[k : k + 1], end) + turned(own[max(k - 1, 0) : k], _usual)
-        for end in (_high, _low)
+        turned(own[k : k + 1], end) + turned(own[max(k - 1, 0) : k], "default")
+        for end in ends
         for k in range(len(own) + 1)
     ]
     one = [Event(6, "on", len(keys), keys[-1], part=part)] if own and not few else []  # it may begin otherwise there
-    knobs = [*alone, turned(own, _high) + one, turned(own, _low) + one, turned(own, _usual)]
+    knobs = [*alone, turned(own, "high") + one, turned(own, "low") + one, turned(own, "default")]
     faded = [Event(7, "set", param=f"strip.{strip.name}", value=strip.default, part=part) for strip in STRIP]
-    ends = [Event(9, "off", number, part=part) for number in range(len(keys) + 1)]
+    let_go = [Event(9, "off", number, part=part) for number in range(len(keys) + 1)]
     last = [Event(0, "pedal", value=0.0, part=part), Event(9, "stop", part=part)]
-    return [*(struck[k : k + TOGETHER] for k in range(0, len(keys), TOGETHER)), moves, *knobs, faded, ends, last]
-
-
-def _low(param: Param) -> float:
-    return param.low
-
-
-def _usual(param: Param) -> float:
-    return param.default
-
-
-def _high(param: Param) -> float:
-    return param.high
+    return [*(struck[k : k + TOGETHER] for k in range(0, len(keys), TOGETHER)), moves, *knobs, faded, let_go, last]
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def picture(
         if run is not None:
             made = soundloom.load(run, device=making.device).reconstruct(made, seed=making.seed)
         soundloom.write(make_folder(out.parent) / out.name, made)
-    if seconds is None and made.seconds < seen.width * pictures.COLUMN_S - 1:
+    if seconds is None and seen.width * pictures.COLUMN_S > pictures.LONGEST_S:
         terminal.say(f"note: {seen.width} columns would take {seen.width * pictures.COLUMN_S:.0f} s: they are squeezed")
     terminal.say(f"{made.seconds:.2f} s in {out}")
     terminal.document({"file": out, "from": source, "seconds": made.seconds, "channels": made.channels,

@@ -111,9 +111,8 @@ class Additive(AbstractPolyphonic):
             "release_fall": tick_factor(values["release_s"], sample_rate),
             "formant": 10 ** (values["formant_db"] / 20) - 1,
             "formant_q": 1 / (2 ** (values["formant_octaves"] / 2) - 2 ** (-values["formant_octaves"] / 2)),
-            "free": float(
-                values["inharmonicity"] > 0 or values["shimmer_cents"] > 0
-            ),  # partials are no multiples of one pitch
+            # 1 where partials are no multiples of one pitch.
+            "free": float(values["inharmonicity"] > 0 or values["shimmer_cents"] > 0),
             "cents": values["shimmer_cents"] * math.log(2) / 1200,
             "segment": sample_rate / TICK / values["shimmer_hz"],
             "gain": 10 ** (values["gain_db"] / 20),
